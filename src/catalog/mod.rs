@@ -1,0 +1,213 @@
+//! Which models there are, what they cost, and how their tokens are counted.
+//!
+//! A [`Catalog`] is an immutable snapshot of one file. It does not know which providers have keys,
+//! where files lie, or when they change.
+
+pub mod tokenizer;
+mod error;
+mod file;
+
+pub use error::{CatalogError, Problem};
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::bound::BoundConstants;
+use crate::domain::price::Prices;
+use crate::domain::usage::Tokens;
+use crate::providers::{self, Provider};
+
+use file::Row;
+use tokenizer::Tokenizer;
+
+const BUILT_IN_FILE: &str = "models.toml";
+const BUILT_IN: &str = include_str!("models.toml");
+const VERSION_DIGITS: usize = 12;
+
+/// An immutable snapshot of all models.
+#[derive(Debug)]
+pub struct Catalog {
+    version: String,
+    models: Vec<Arc<Model>>,
+    by_name: HashMap<String, Arc<Model>>,
+    by_provider: HashMap<&'static str, AtProvider>,
+}
+
+/// What a client names: a route of one target per provider, in catalogue order, never empty.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Its name in the catalogue.
+    pub name: String,
+    /// Who serves it.
+    pub targets: Vec<Arc<Target>>,
+}
+
+/// One model at one provider, priced and bounded.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The model's name in the catalogue.
+    pub model: String,
+    /// Who serves it.
+    pub provider: &'static Provider,
+    /// Its id at the provider.
+    pub upstream_model: String,
+    /// What it costs.
+    pub prices: Prices,
+    /// The most input tokens of one request.
+    pub context_window: Tokens,
+    /// The most output tokens of one choice, reasoning included.
+    pub max_output: Tokens,
+    /// How its tokens are counted.
+    pub tokenizer: Tokenizer,
+    /// What the provider adds around the text.
+    pub constants: BoundConstants,
+    /// It may think where nobody sees it, so output that was seen says little about its cost.
+    pub hidden_reasoning: bool,
+    /// The prices are examples that an operator should override.
+    pub example_price: bool,
+}
+
+/// Why a name leads to no target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unresolved {
+    /// No model has this name.
+    #[error("no such model")]
+    Unknown,
+    /// The model is known; the (first) provider that serves it is not configured.
+    #[error("the provider {} is not configured", .0.name)]
+    NotConfigured(&'static Provider),
+}
+
+#[derive(Debug, Default)]
+struct AtProvider {
+    by_name: HashMap<String, Arc<Target>>,
+    by_upstream: HashMap<String, Arc<Target>>,
+}
+
+impl Catalog {
+    /// The catalogue that is compiled in.
+    ///
+    /// # Errors
+    /// Never: a test parses the same text.
+    pub fn built_in() -> Result<Self, CatalogError> {
+        Self::parse(BUILT_IN_FILE, BUILT_IN)
+    }
+
+    /// Reads a catalogue file; `file_name` is only for messages.
+    ///
+    /// # Errors
+    /// The first rule that the file violates, in the order of its rows.
+    pub fn parse(file_name: &str, text: &str) -> Result<Self, CatalogError> {
+        let rows = file::rows(file_name, text)?;
+        check_names(file_name, &rows)?;
+        Ok(Self::of(version_of(text), rows))
+    }
+
+    /// The *price version* that calls are booked under: the first 12 hex digits of the SHA-256 of
+    /// the file's text.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The model of exactly this name.
+    pub fn model(&self, name: &str) -> Option<&Arc<Model>> {
+        self.by_name.get(name)
+    }
+
+    /// The target that serves `name`: an exact catalogue name (the first configured target of its
+    /// route), else `provider/` before a catalogue name or an upstream id at that provider.
+    ///
+    /// # Errors
+    /// If there is no such model, or nobody who serves it is configured.
+    pub fn resolve(
+        &self,
+        name: &str,
+        configured: impl Fn(&Provider) -> bool,
+    ) -> Result<Arc<Target>, Unresolved> {
+        if let Some(model) = self.model(name) {
+            let found = model.targets.iter().find(|target| configured(target.provider));
+            let first = model.targets.first().ok_or(Unresolved::Unknown)?;
+            return found.cloned().ok_or(Unresolved::NotConfigured(first.provider));
+        }
+        let (prefix, rest) = name.split_once('/').ok_or(Unresolved::Unknown)?;
+        let there = self.by_provider.get(prefix).ok_or(Unresolved::Unknown)?;
+        let found = there.by_name.get(rest).or_else(|| there.by_upstream.get(rest));
+        let target = found.ok_or(Unresolved::Unknown)?;
+        if configured(target.provider) {
+            Ok(Arc::clone(target))
+        } else {
+            Err(Unresolved::NotConfigured(target.provider))
+        }
+    }
+
+    /// The priced target for the model id that a provider's answer names: its own id first, else
+    /// the catalogue's name there.
+    pub fn served(&self, provider: &Provider, answered: &str) -> Option<&Arc<Target>> {
+        let there = self.by_provider.get(provider.name)?;
+        there.by_upstream.get(answered).or_else(|| there.by_name.get(answered))
+    }
+
+    /// Every model, in catalogue order.
+    pub fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.iter()
+    }
+
+    fn of(version: String, rows: Vec<Row>) -> Self {
+        let mut models: Vec<Model> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut by_provider: HashMap<&'static str, AtProvider> = HashMap::new();
+        for row in rows {
+            let target = Arc::new(row.target);
+            let there = by_provider.entry(target.provider.name).or_default();
+            there.by_name.insert(target.model.clone(), Arc::clone(&target));
+            let upstream = target.upstream_model.clone();
+            there.by_upstream.entry(upstream).or_insert_with(|| Arc::clone(&target));
+            let place = *places.entry(target.model.clone()).or_insert(models.len());
+            match models.get_mut(place) {
+                Some(model) => model.targets.push(target),
+                None => models.push(Model { name: target.model.clone(), targets: vec![target] }),
+            }
+        }
+        let models: Vec<Arc<Model>> = models.into_iter().map(Arc::new).collect();
+        let by_name = models.iter().map(|model| (model.name.clone(), Arc::clone(model))).collect();
+        Self { version, models, by_name, by_provider }
+    }
+}
+
+fn version_of(text: &str) -> String {
+    let mut digits = hex::encode(Sha256::digest(text.as_bytes()));
+    digits.truncate(VERSION_DIGITS);
+    digits
+}
+
+/// Whether every name leads to one row, and every upstream id to one set of prices.
+fn check_names(file_name: &str, rows: &[Row]) -> Result<(), CatalogError> {
+    let mut names: HashMap<(&str, &str), &Row> = HashMap::new();
+    let mut upstreams: HashMap<(&str, &str), &Row> = HashMap::new();
+    for row in rows {
+        let target = &row.target;
+        let provider = target.provider.name;
+        let refuse = |problem| Err(row.fault(file_name, problem));
+        if let Some(first) = names.insert((provider, &target.model), row) {
+            return refuse(Problem::Duplicate { provider, first: first.line });
+        }
+        let first = upstreams.entry((provider, &target.upstream_model)).or_insert(row);
+        if first.target.prices != target.prices {
+            let upstream = target.upstream_model.clone();
+            return refuse(Problem::TwoPrices { upstream, provider, first: first.line });
+        }
+    }
+    for row in rows {
+        let Some((prefix, rest)) = row.target.model.split_once('/') else { continue };
+        let Some(provider) = providers::find(prefix) else { continue };
+        let key = (provider.name, rest);
+        let mut others = names.get(&key).into_iter().chain(upstreams.get(&key));
+        if let Some(other) = others.find(|other| other.line != row.line) {
+            let problem = Problem::AmbiguousName { provider: provider.name, other: other.line };
+            return Err(row.fault(file_name, problem));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,401 @@
+//! Faults: every way a request can fail, under a stable code.
+//!
+//! A code states the violated rule and never changes. What a client reads says what to do next;
+//! what only an operator may read is kept apart and is printed by no `Display`.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::money::Usd;
+
+/// The rule that was violated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Code {
+    /// The body cannot be understood.
+    InvalidRequest,
+    /// No such model, or it does not fit the endpoint.
+    InvalidModel,
+    /// What was given as a run id is none.
+    InvalidRunId,
+    /// Two names of the run disagree.
+    RunIdMismatch,
+    /// Nothing names a run.
+    RunIdRequired,
+    /// A field whose cost cannot be bounded, or that nobody knows.
+    ParameterNotAllowed,
+    /// The credential is not valid, for whatever reason.
+    InvalidKey,
+    /// The run's cap cannot afford the call.
+    CostLimitExceeded,
+    /// The run is past running.
+    RunClosed,
+    /// The run is past its expiry.
+    RunExpired,
+    /// The run may not use this model.
+    ModelNotAllowed,
+    /// The credential may not do this.
+    Forbidden,
+    /// There is no such run.
+    RunNotFound,
+    /// There is no such endpoint or object.
+    NotFound,
+    /// The run is not running yet.
+    RunNotActive,
+    /// The id is taken by a different registration.
+    RunConflict,
+    /// The new cap is below what is spent.
+    LimitBelowSpent,
+    /// The run cannot go there from where it is.
+    InvalidTransition,
+    /// The provider that serves the model has no key.
+    ProviderNotConfigured,
+    /// The body is larger than is accepted.
+    RequestTooLarge,
+    /// The body's type or encoding is not accepted.
+    UnsupportedMediaType,
+    /// A WebSocket was asked for.
+    UpgradeNotSupported,
+    /// Too many requests in too short a time.
+    RateLimited,
+    /// Too many calls at once.
+    ConcurrencyLimited,
+    /// The run's token budget cannot take the call.
+    TokenCeilingExceeded,
+    /// The run's call budget cannot take the call.
+    CallLimitExceeded,
+    /// Only reservations of calls in flight stand in the way.
+    BudgetReserved,
+    /// A bug.
+    InternalError,
+    /// The provider failed.
+    UpstreamError,
+    /// Draining, or the ledger cannot be reached.
+    Unavailable,
+    /// The provider did not answer in time.
+    UpstreamTimeout,
+}
+
+/// Whose fault it is, as the header `x-error-origin` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The request is at fault.
+    Client,
+    /// A limit or a state that somebody set.
+    Policy,
+    /// The gateway failed.
+    Gateway,
+    /// The provider failed or refused.
+    Upstream,
+}
+
+impl Origin {
+    /// The word in the header.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Policy => "policy",
+            Self::Gateway => "gateway",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// Everything that is fixed about a code.
+struct Rule {
+    name: &'static str,
+    status: u16,
+    kind: &'static str,
+    origin: Origin,
+    retryable: bool,
+}
+
+const fn rule(
+    name: &'static str,
+    status: u16,
+    kind: &'static str,
+    origin: Origin,
+    retryable: bool,
+) -> Rule {
+    Rule { name, status, kind, origin, retryable }
+}
+
+const REQUEST: &str = "invalid_request_error";
+const PERMISSION: &str = "permission_error";
+const QUOTA: &str = "insufficient_quota";
+const RATE: &str = "rate_limit_error";
+const SERVER: &str = "server_error";
+
+impl Code {
+    /// Every code, in the order of the documentation.
+    pub const ALL: [Self; 31] = [
+        Self::InvalidRequest,
+        Self::InvalidModel,
+        Self::InvalidRunId,
+        Self::RunIdMismatch,
+        Self::RunIdRequired,
+        Self::ParameterNotAllowed,
+        Self::InvalidKey,
+        Self::CostLimitExceeded,
+        Self::RunClosed,
+        Self::RunExpired,
+        Self::ModelNotAllowed,
+        Self::Forbidden,
+        Self::RunNotFound,
+        Self::NotFound,
+        Self::RunNotActive,
+        Self::RunConflict,
+        Self::LimitBelowSpent,
+        Self::InvalidTransition,
+        Self::ProviderNotConfigured,
+        Self::RequestTooLarge,
+        Self::UnsupportedMediaType,
+        Self::UpgradeNotSupported,
+        Self::RateLimited,
+        Self::ConcurrencyLimited,
+        Self::TokenCeilingExceeded,
+        Self::CallLimitExceeded,
+        Self::BudgetReserved,
+        Self::InternalError,
+        Self::UpstreamError,
+        Self::Unavailable,
+        Self::UpstreamTimeout,
+    ];
+
+    const fn rule(self) -> Rule {
+        use Origin::{Client, Gateway, Policy, Upstream};
+        match self {
+            Self::InvalidRequest => rule("invalid_request", 400, REQUEST, Client, false),
+            Self::InvalidModel => rule("invalid_model", 400, REQUEST, Client, false),
+            Self::InvalidRunId => rule("invalid_run_id", 400, REQUEST, Client, false),
+            Self::RunIdMismatch => rule("run_id_mismatch", 400, REQUEST, Client, false),
+            Self::RunIdRequired => rule("run_id_required", 400, REQUEST, Client, false),
+            Self::ParameterNotAllowed => {
+                rule("parameter_not_allowed", 400, REQUEST, Policy, false)
+            }
+            Self::InvalidKey => rule("invalid_key", 401, "authentication_error", Client, false),
+            Self::CostLimitExceeded => rule("cost_limit_exceeded", 402, QUOTA, Policy, false),
+            Self::RunClosed => rule("run_closed", 403, PERMISSION, Policy, false),
+            Self::RunExpired => rule("run_expired", 403, PERMISSION, Policy, false),
+            Self::ModelNotAllowed => rule("model_not_allowed", 403, PERMISSION, Policy, false),
+            Self::Forbidden => rule("forbidden", 403, PERMISSION, Policy, false),
+            Self::RunNotFound => rule("run_not_found", 404, REQUEST, Client, false),
+            Self::NotFound => rule("not_found", 404, REQUEST, Client, false),
+            Self::RunNotActive => rule("run_not_active", 409, REQUEST, Policy, true),
+            Self::RunConflict => rule("run_conflict", 409, REQUEST, Client, false),
+            Self::LimitBelowSpent => rule("limit_below_spent", 409, REQUEST, Policy, false),
+            Self::InvalidTransition => rule("invalid_transition", 409, REQUEST, Policy, false),
+            Self::ProviderNotConfigured => {
+                rule("provider_not_configured", 412, REQUEST, Policy, false)
+            }
+            Self::RequestTooLarge => rule("request_too_large", 413, REQUEST, Client, false),
+            Self::UnsupportedMediaType => {
+                rule("unsupported_media_type", 415, REQUEST, Client, false)
+            }
+            Self::UpgradeNotSupported => {
+                rule("upgrade_not_supported", 426, REQUEST, Client, false)
+            }
+            Self::RateLimited => rule("rate_limited", 429, RATE, Policy, true),
+            Self::ConcurrencyLimited => rule("concurrency_limited", 429, RATE, Policy, true),
+            Self::TokenCeilingExceeded => {
+                rule("token_ceiling_exceeded", 429, QUOTA, Policy, false)
+            }
+            Self::CallLimitExceeded => rule("call_limit_exceeded", 429, QUOTA, Policy, false),
+            Self::BudgetReserved => rule("budget_reserved", 429, RATE, Policy, true),
+            Self::InternalError => rule("internal_error", 500, SERVER, Gateway, true),
+            Self::UpstreamError => rule("upstream_error", 502, SERVER, Upstream, true),
+            Self::Unavailable => {
+                rule("unavailable", 503, "service_unavailable_error", Gateway, true)
+            }
+            Self::UpstreamTimeout => rule("upstream_timeout", 504, SERVER, Upstream, true),
+        }
+    }
+
+    /// The code as clients read it.
+    pub const fn as_str(self) -> &'static str {
+        self.rule().name
+    }
+
+    /// The HTTP status, unless a setting says otherwise for spent caps.
+    pub const fn status(self) -> u16 {
+        self.rule().status
+    }
+
+    /// OpenAI's word for this kind of error.
+    pub const fn kind(self) -> &'static str {
+        self.rule().kind
+    }
+
+    /// Whose fault it is.
+    pub const fn origin(self) -> Origin {
+        self.rule().origin
+    }
+
+    /// Whether the same request may succeed later.
+    pub const fn retryable(self) -> bool {
+        self.rule().retryable
+    }
+}
+
+/// The numbers behind a refusal about money.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MoneyFacts {
+    /// The run's cap.
+    pub limit: Usd,
+    /// What its calls have cost.
+    pub spent: Usd,
+    /// What its calls in flight may cost.
+    pub reserved: Usd,
+    /// What this call may cost.
+    pub worst_case: Usd,
+}
+
+/// What a provider answered, safe to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamFailure {
+    /// Its status, if it came to one.
+    pub status: Option<u16>,
+    /// Its body, scrubbed and cut; empty where it must not be shown.
+    pub body: String,
+}
+
+/// A provider's own verdict on the request, which reaches the client as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamVerdict {
+    /// 400, 404, 413 or 422.
+    pub status: u16,
+    /// The provider's code.
+    pub code: Option<String>,
+    /// The provider's type.
+    pub kind: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Details {
+    message: Cow<'static, str>,
+    param: Option<String>,
+    money: Option<MoneyFacts>,
+    retry_after: Option<u32>,
+    upstream: Option<UpstreamFailure>,
+    verdict: Option<UpstreamVerdict>,
+    internal: Option<String>,
+}
+
+/// One failure of one request.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Fault {
+    code: Code,
+    details: Box<Details>,
+}
+
+impl Fault {
+    /// A fault with what its reader should know and do.
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, details: Box::new(Details { message: message.into(), ..Details::default() }) }
+    }
+
+    /// A fault whose reader can only wait; the reason is for the operator.
+    pub fn internal(code: Code, message: &'static str, reason: impl fmt::Display) -> Self {
+        let mut fault = Self::new(code, message);
+        fault.details.internal = Some(reason.to_string());
+        fault
+    }
+
+    /// Names the field at fault.
+    #[must_use]
+    pub fn param(mut self, param: impl Into<String>) -> Self {
+        self.details.param = Some(param.into());
+        self
+    }
+
+    /// Adds the numbers of a refusal about money.
+    #[must_use]
+    pub fn money(mut self, money: MoneyFacts) -> Self {
+        self.details.money = Some(money);
+        self
+    }
+
+    /// Says after how many seconds a retry may help.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.details.retry_after = Some(seconds);
+        self
+    }
+
+    /// Adds what the provider answered.
+    #[must_use]
+    pub fn upstream(mut self, failure: UpstreamFailure) -> Self {
+        self.details.upstream = Some(failure);
+        self
+    }
+
+    /// Passes a provider's verdict on.
+    #[must_use]
+    pub fn verdict(mut self, verdict: UpstreamVerdict) -> Self {
+        self.details.verdict = Some(verdict);
+        self
+    }
+
+    /// The violated rule.
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What the client reads.
+    pub fn message(&self) -> &str {
+        &self.details.message
+    }
+
+    /// The field at fault.
+    pub fn param_name(&self) -> Option<&str> {
+        self.details.param.as_deref()
+    }
+
+    /// The numbers of a refusal about money.
+    pub fn money_facts(&self) -> Option<&MoneyFacts> {
+        self.details.money.as_ref()
+    }
+
+    /// After how many seconds a retry may help.
+    pub fn retry_after_seconds(&self) -> Option<u32> {
+        self.details.retry_after
+    }
+
+    /// What the provider answered.
+    pub fn upstream_failure(&self) -> Option<&UpstreamFailure> {
+        self.details.upstream.as_ref()
+    }
+
+    /// The provider's verdict.
+    pub fn upstream_verdict(&self) -> Option<&UpstreamVerdict> {
+        self.details.verdict.as_ref()
+    }
+
+    /// What only an operator may read.
+    pub fn internal_reason(&self) -> Option<&str> {
+        self.details.internal.as_deref()
+    }
+
+    /// Whose fault it is.
+    pub fn origin(&self) -> Origin {
+        if self.details.verdict.is_some() { Origin::Upstream } else { self.code.origin() }
+    }
+
+    /// Whether the same request may succeed later.
+    pub fn retryable(&self) -> bool {
+        self.details.verdict.is_none() && self.code.retryable()
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.details.message)
+    }
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fault({}: {})", self.code.as_str(), self.details.message)
+    }
+}
+
+impl std::error::Error for Fault {}

@@ -1,0 +1,111 @@
+//! Credentials of the data plane: what they look like and how they are recognised.
+//!
+//! A secret exists in the clear only in the answer that hands it out; everything else sees its
+//! SHA-256. The secrets are 256 random bits, so a plain hash is as good as a slow one.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::SecretString;
+use sha2::{Digest, Sha256};
+
+use super::id::RunId;
+
+/// How every run token begins.
+pub const RUN_TOKEN_PREFIX: &str = "rg-run-";
+/// How every inference key begins.
+pub const INFERENCE_KEY_PREFIX: &str = "rg-key-";
+
+const SECRET_BYTES: usize = 32;
+const MAX_CREDENTIAL_BYTES: usize = 256;
+
+/// The SHA-256 of a secret, which is all that is ever stored or compared.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// The hash of a whole credential, prefix included.
+    pub fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).into())
+    }
+
+    /// Reads a stored hash; one of another length matches nothing.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The hash as stored.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(..)")
+    }
+}
+
+/// A fresh run token: the secret to hand out once, and the hash to keep.
+#[derive(Debug)]
+pub struct NewRunToken {
+    /// Shown once, in the answer that made it.
+    pub secret: SecretString,
+    /// What is stored.
+    pub hash: TokenHash,
+}
+
+/// Randomness could not be had from the operating system.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the operating system gave no random bytes")]
+pub struct NoRandomness;
+
+impl NewRunToken {
+    /// Makes a token of 256 random bits.
+    ///
+    /// # Errors
+    /// If the operating system has no randomness to give.
+    pub fn generate() -> Result<Self, NoRandomness> {
+        let secret = random_secret(RUN_TOKEN_PREFIX)?;
+        Ok(Self { hash: TokenHash::of(&secret), secret: secret.into() })
+    }
+}
+
+/// A text of 256 random bits behind a prefix that tells what it is.
+///
+/// # Errors
+/// If the operating system has no randomness to give.
+pub fn random_secret(prefix: &str) -> Result<String, NoRandomness> {
+    let mut bytes = [0_u8; SECRET_BYTES];
+    getrandom::fill(&mut bytes).map_err(|_| NoRandomness)?;
+    Ok(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+/// What a client presented, by its look. Nothing has been looked up yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// A token of one run and attempt.
+    RunToken(TokenHash),
+    /// A key of an organization.
+    InferenceKey(TokenHash),
+    /// A run id standing where a key would.
+    RunId(RunId),
+    /// Something of somebody else's.
+    Foreign,
+}
+
+impl Credential {
+    /// Recognises a credential.
+    pub fn parse(text: &str) -> Self {
+        if text.len() > MAX_CREDENTIAL_BYTES {
+            Self::Foreign
+        } else if text.starts_with(RUN_TOKEN_PREFIX) {
+            Self::RunToken(TokenHash::of(text))
+        } else if text.starts_with(INFERENCE_KEY_PREFIX) {
+            Self::InferenceKey(TokenHash::of(text))
+        } else {
+            RunId::parse(text).map_or(Self::Foreign, Self::RunId)
+        }
+    }
+}

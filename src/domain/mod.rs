@@ -1,0 +1,17 @@
+//! The rules of money and runs: values in, values out.
+//!
+//! Nothing here knows HTTP, SQL, a clock or a framework. Whatever depends on the time takes `now` as
+//! an argument; whatever can fail says so in its type.
+
+pub mod id;
+pub mod money;
+pub mod usage;
+pub mod price;
+pub mod bound;
+pub mod budget;
+pub mod key;
+pub mod run;
+pub mod reservation;
+pub mod settlement;
+pub mod policy;
+pub mod fault;

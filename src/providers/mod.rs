@@ -1,0 +1,127 @@
+//! The providers: where they live, how they are addressed, and how their dialects differ.
+//!
+//! One row of [`REGISTRY`] is all that an OpenAI-compatible provider needs. A provider's key and a
+//! different base URL come from the settings; nothing here reads them.
+
+/// How a provider is told the most output it may produce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitField {
+    /// `max_tokens`.
+    MaxTokens,
+    /// `max_completion_tokens`, which also bounds reasoning.
+    MaxCompletionTokens,
+}
+
+impl LimitField {
+    /// The field's name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MaxTokens => "max_tokens",
+            Self::MaxCompletionTokens => "max_completion_tokens",
+        }
+    }
+}
+
+/// Where a provider's dialect of the OpenAI wire format differs from the next one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dialect {
+    /// The field that bounds the output.
+    pub limit_field: LimitField,
+    /// Whether `stream_options` is understood. Without it usage rides on the last content chunk.
+    pub stream_options: bool,
+    /// Whether `store` is understood, so that it can be forced to `false`.
+    pub store: bool,
+    /// Whether `service_tier` is understood, so that it can be forced to `default`.
+    pub service_tier: bool,
+    /// The name that the provider has for `seed`; `None` if it takes none.
+    pub seed_field: Option<&'static str>,
+}
+
+/// A provider of the OpenAI wire format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Provider {
+    /// Its name: the prefix in `openai/gpt-4o-mini`, a label in metrics and in the ledger.
+    pub name: &'static str,
+    /// How its settings begin: `OPENAI` for `OPENAI_API_KEY` and `OPENAI_BASE_URL`.
+    pub settings_prefix: &'static str,
+    /// Where it lives unless a setting says otherwise; paths such as `/chat/completions` follow.
+    pub default_base_url: &'static str,
+    /// Its dialect.
+    pub dialect: Dialect,
+}
+
+const COMPATIBLE: Dialect = Dialect {
+    limit_field: LimitField::MaxTokens,
+    stream_options: true,
+    store: false,
+    service_tier: false,
+    seed_field: Some("seed"),
+};
+
+/// Every provider, in the order in which unprefixed names prefer them.
+///
+/// Sources: the providers' own API references for chat completions (OpenAI
+/// `platform.openai.com/docs/api-reference/chat`, Mistral `docs.mistral.ai/api`, Groq
+/// `console.groq.com/docs/openai`, DeepSeek `api-docs.deepseek.com`, OpenRouter
+/// `openrouter.ai/docs`, Chutes `chutes.ai/docs`, Targon `docs.targon.com`).
+pub const REGISTRY: [Provider; 7] = [
+    Provider {
+        name: "openai",
+        settings_prefix: "OPENAI",
+        default_base_url: "https://api.openai.com/v1",
+        dialect: Dialect {
+            limit_field: LimitField::MaxCompletionTokens,
+            store: true,
+            service_tier: true,
+            ..COMPATIBLE
+        },
+    },
+    Provider {
+        name: "mistral",
+        settings_prefix: "MISTRAL",
+        default_base_url: "https://api.mistral.ai/v1",
+        dialect: Dialect {
+            stream_options: false,
+            seed_field: Some("random_seed"),
+            ..COMPATIBLE
+        },
+    },
+    Provider {
+        name: "groq",
+        settings_prefix: "GROQ",
+        default_base_url: "https://api.groq.com/openai/v1",
+        dialect: Dialect { limit_field: LimitField::MaxCompletionTokens, ..COMPATIBLE },
+    },
+    Provider {
+        name: "deepseek",
+        settings_prefix: "DEEPSEEK",
+        default_base_url: "https://api.deepseek.com/v1",
+        dialect: Dialect { seed_field: None, ..COMPATIBLE },
+    },
+    Provider {
+        name: "chutes",
+        settings_prefix: "CHUTES",
+        default_base_url: "https://llm.chutes.ai/v1",
+        dialect: COMPATIBLE,
+    },
+    Provider {
+        name: "openrouter",
+        settings_prefix: "OPENROUTER",
+        default_base_url: "https://openrouter.ai/api/v1",
+        dialect: COMPATIBLE,
+    },
+    Provider {
+        name: "targon",
+        settings_prefix: "TARGON",
+        default_base_url: "https://api.targon.com/v1",
+        dialect: COMPATIBLE,
+    },
+];
+
+/// Names whose settings are accepted although their wire formats come later.
+pub const RESERVED_PREFIXES: [&str; 2] = ["ANTHROPIC", "AZURE_OPENAI"];
+
+/// The provider of this name.
+pub fn find(name: &str) -> Option<&'static Provider> {
+    REGISTRY.iter().find(|provider| provider.name == name)
+}

@@ -1,0 +1,3 @@
+//! What is kept in Postgres besides the ledger, and the private Postgres itself.
+
+pub mod cluster;

@@ -5,10 +5,12 @@
 --
 -- p_budgets: the distinct budgets of the batch, ascending. The asks' own budgets are positions in
 -- it (1-based), laid end to end in p_budget_of; ask i has p_budget_count[i] of them, in the order
--- of checking: calls, tokens, dollars.
+-- of checking: calls, tokens, dollars. An ask with p_behind has an earlier one waiting before it
+-- on its gateway: its run's state is checked, its budgets are not.
 CREATE FUNCTION ledger_admit(
     p_gateway uuid, p_budgets uuid[], p_budget_count integer[], p_budget_of integer[],
-    p_ids uuid[], p_runs uuid[], p_token_hashes bytea[], p_usd numeric[], p_tokens bigint[],
+    p_ids uuid[], p_runs uuid[], p_token_hashes bytea[], p_behind boolean[],
+    p_usd numeric[], p_tokens bigint[],
     p_request_ids text[], p_models text[], p_providers text[], p_endpoints text[],
     p_price_versions text[], p_input_bounds bigint[], p_output_bounds bigint[]
 ) RETURNS TABLE (
@@ -68,7 +70,7 @@ BEGIN
             verdict := 'run_expired';
         ELSIF r.state <> 'running' THEN
             verdict := 'run_not_active';
-        ELSIF r.id = ANY (blocked) THEN
+        ELSIF p_behind[r.ord] OR r.id = ANY (blocked) THEN
             verdict := 'behind';
         ELSE
             refused := NULL; usd_pos := NULL; amounts := '{}';

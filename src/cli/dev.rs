@@ -1,0 +1,114 @@
+//! `rungate dev`: a gateway for one laptop, which says what to paste and what every call cost.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use crate::config::Config;
+use crate::domain::budget::Unit;
+use crate::domain::settlement::CostSource;
+use crate::gateway::Mode;
+use crate::gateway::call::CallReport;
+use crate::ledger::{Ledger, Page, RunRecord};
+use crate::server;
+
+use super::{asked_to_stop, print};
+
+/// Runs of the summary at exit.
+const SUMMARY_RUNS: u32 = 100;
+
+pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    if config.database_url.is_some() {
+        print::err(format_args!("note: DATABASE_URL is ignored by `rungate dev`"));
+    }
+    let running = server::start(config, Mode::Dev, Some(Box::new(|call| tell(&call))))
+        .await
+        .context("the gateway did not start")?;
+    let run = running.gateway.default_run.map(|run| run.to_string()).unwrap_or_default();
+    say_hello(config, running.data_addr, running.admin_addr, &run);
+    asked_to_stop().await?;
+    let ledger = std::sync::Arc::clone(&running.gateway.ledger);
+    let report = running.shutdown(config.shutdown_grace).await;
+    say_goodbye(ledger.as_ref()).await;
+    if report.cut > 0 {
+        print::out(format_args!("{} calls were cut", report.cut));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn say_hello(config: &Config, data: SocketAddr, admin: SocketAddr, run: &str) {
+    let answers = if config.dev_live {
+        "the real providers whose keys are set"
+    } else {
+        "the built-in simulated provider"
+    };
+    print::out(format_args!(
+        "rungate dev: no database, any run id, ${cap} a run; every model is answered by {answers}.
+
+  data plane     http://{data}
+  control plane  http://{admin}
+
+Call a model:
+
+  curl -s http://{data}/v1/chat/completions \\
+    -H 'content-type: application/json' \\
+    -d '{{\"model\": \"gpt-4o-mini\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'
+
+Point an SDK at it:
+
+  export OPENAI_BASE_URL=http://{data}/v1
+  export OPENAI_API_KEY={run}
+
+That key is this process's own run; any other run id (a UUID) works in its place.
+See what it spent:  curl -s http://{data}/v1/usage
+",
+        cap = config.dev_cost_limit
+    ));
+}
+
+/// One line for each ended call.
+fn tell(call: &CallReport) {
+    let note = match call.charge.source {
+        CostSource::Usage => "",
+        CostSource::Estimate => " (estimated: the provider told no usage)",
+        CostSource::WorstCase => " (worst case: nobody knows what was served)",
+        CostSource::None => " (nothing was bought)",
+    };
+    print::out(format_args!(
+        "run {run}  {status}  {model}  {input} in / {output} out  ${cost}{note}  ${left} left",
+        run = call.run,
+        status = call.status,
+        model = call.model,
+        input = call.charge.usage.input(),
+        output = call.charge.usage.output,
+        cost = call.charge.cost,
+        left = call.remaining
+    ));
+}
+
+async fn say_goodbye(ledger: &dyn Ledger) {
+    let page = Page { after: None, limit: SUMMARY_RUNS };
+    let Ok(records) = ledger.list(None, page).await else { return };
+    let used: Vec<&RunRecord> =
+        records.iter().filter(|record| !record.models.is_empty()).collect();
+    if used.is_empty() {
+        return;
+    }
+    print::out(format_args!(""));
+    for record in used {
+        let usd = record.balance(Unit::Usd).copied().unwrap_or_default();
+        let (mut calls, mut input, mut output) = (0, 0, 0);
+        for model in &record.models {
+            calls += model.calls;
+            input += model.input_tokens;
+            output += model.output_tokens;
+        }
+        print::out(format_args!(
+            "run {}: {calls} calls, {input} in / {output} out, ${} of ${}",
+            record.run.id,
+            usd.spent.normalize(),
+            usd.limit
+        ));
+    }
+}

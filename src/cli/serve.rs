@@ -1,0 +1,53 @@
+//! `rungate serve`: the real thing.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use crate::config::{Config, RunAuth};
+use crate::gateway::Mode;
+use crate::server;
+
+use super::{asked_to_stop, print};
+
+pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    let running =
+        server::start(config, Mode::Serve, None).await.context("the gateway did not start")?;
+    print::out(format_args!(
+        "rungate serve\n  data plane     http://{}\n  control plane  http://{}",
+        running.data_addr, running.admin_addr
+    ));
+    if let Some(cluster) = running.cluster() {
+        print::out(format_args!("  postgres       {} (private)", cluster.url()));
+    }
+    if let Some(file) = &running.admin_token_file {
+        print::out(format_args!("  admin token    kept in {}", file.display()));
+    }
+    if config.run_auth == RunAuth::RunId && !running.data_addr.ip().is_loopback() {
+        tracing::warn!(
+            "start.run_auth: anybody who reaches {} and knows a run's id can spend for it; set \
+             RUN_AUTH=token unless the ids are kept secret",
+            running.data_addr
+        );
+    }
+    if running.gateway.has_no_provider() {
+        tracing::warn!(
+            "start.no_provider: no provider is configured, so every call will get 412; set \
+             OPENAI_API_KEY or another provider's key, or SIMULATE_PROVIDERS=true"
+        );
+    }
+    asked_to_stop().await?;
+    tracing::info!(grace_seconds = config.shutdown_grace.as_secs(), "shutdown.draining");
+    let report = running.shutdown(config.shutdown_grace).await;
+    if report.cut > 0 {
+        tracing::warn!(calls = report.cut, "shutdown.cut: calls outlasted the grace");
+    }
+    if report.unwritten {
+        tracing::error!(
+            "shutdown.unwritten: the database was away; another gateway will charge the calls \
+             that could not be written at their worst case"
+        );
+    }
+    tracing::info!("shutdown.done");
+    Ok(ExitCode::SUCCESS)
+}

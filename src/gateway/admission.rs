@@ -1,0 +1,331 @@
+//! Admission: reserve, wait, count, clamp or refuse. The rules are the domain's, the truth is the
+//! ledger's; this is the order in which they are asked.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rust_decimal::Decimal;
+
+use crate::catalog::Target;
+use crate::catalog::tokenizer::Tokenizer;
+use crate::domain::bound::{OutputLimits, input_bound, output_bound};
+use crate::domain::budget::{Balance, Unit};
+use crate::domain::fault::{Code, Fault, MoneyFacts};
+use crate::domain::id::ReservationId;
+use crate::domain::money::Usd;
+use crate::domain::policy::{Step, Wanted};
+use crate::domain::reservation::{Ask, CallFacts, Refusal};
+use crate::domain::settlement::Terms;
+use crate::domain::usage::Tokens;
+use crate::ledger::Grant;
+use crate::ledger::queue::Turn;
+use crate::protocol::chat::ChatRequest;
+
+use super::caller::{Caller, invalid_key, run_not_found};
+use super::{Gateway, draining, unavailable};
+
+/// How often whoever waits for money asks again without having been woken.
+const MONEY_POLL: Duration = Duration::from_secs(1);
+/// How often whoever waits for a run to become running asks again without having been told.
+const STATE_POLL: Duration = Duration::from_millis(500);
+/// How often numbers that looked good may turn out to be outdated.
+const MAX_RETRIES: u32 = 16;
+
+/// A call that wants in.
+pub struct Candidate<'a> {
+    /// Its run.
+    pub caller: &'a Caller,
+    /// Where it would go.
+    pub target: &'a Arc<Target>,
+    /// What it asks.
+    pub request: &'a ChatRequest,
+    /// The request's id.
+    pub request_id: &'a str,
+    /// The endpoint's path.
+    pub endpoint: &'static str,
+}
+
+/// A call that is in.
+pub struct Admitted {
+    /// The reservation.
+    pub grant: Grant,
+    /// The output bound of one choice, to be written into the upstream request.
+    pub output: Tokens,
+    /// Whether that is less than what would have been reserved with enough money.
+    pub lowered: bool,
+    /// What was agreed.
+    pub terms: Terms,
+}
+
+/// One candidate's way through the loop.
+struct Attempt<'a> {
+    gateway: &'a Gateway,
+    call: &'a Candidate<'a>,
+    wanted: Wanted,
+    output: Tokens,
+    counted: bool,
+    retries: u32,
+    began: Instant,
+}
+
+impl Gateway {
+    /// Reserves the worst case of a call.
+    ///
+    /// # Errors
+    /// The refusal, with the numbers it rests on.
+    pub async fn admit(&self, call: &Candidate<'_>) -> Result<Admitted, Fault> {
+        let wanted = self.wanted(call);
+        let mut attempt = Attempt {
+            gateway: self,
+            call,
+            wanted,
+            output: wanted.output,
+            counted: call.target.tokenizer == Tokenizer::Bytes,
+            retries: 0,
+            began: Instant::now(),
+        };
+        attempt.run().await
+    }
+
+    fn wanted(&self, call: &Candidate<'_>) -> Wanted {
+        let Candidate { caller, target, request, .. } = call;
+        let limits = OutputLimits {
+            model_maximum: target.max_output,
+            run_maximum: caller.run.terms.max_output_tokens_per_call,
+            default: self.policy.default_max_output,
+        };
+        Wanted {
+            prices: target.prices,
+            input: input_bound(
+                request.text_bytes,
+                request.shape,
+                &target.constants,
+                target.context_window,
+            ),
+            output: output_bound(request.asked_output, &limits),
+            choices: request.choices,
+            least_output: self.policy.min_output,
+            on_cap: caller.run.terms.on_cap,
+        }
+    }
+}
+
+impl Attempt<'_> {
+    async fn run(&mut self) -> Result<Admitted, Fault> {
+        let run = &self.call.caller.run;
+        let turn = run.queue.arrive();
+        loop {
+            if self.gateway.is_draining() {
+                return Err(draining());
+            }
+            let changed = run.changed();
+            let ask = self.ask()?;
+            let amounts = ask.amounts;
+            let asked = self.gateway.ledger.admit(ask, &turn).await.map_err(unavailable)?;
+            match asked {
+                Ok(grant) => return Ok(self.admitted(grant, amounts)),
+                Err(Refusal::Behind) => {
+                    self.until_head(&turn).await?;
+                    self.count().await;
+                }
+                Err(Refusal::Budget { unit, balance, usd }) => {
+                    run.set_balance(usd);
+                    if !self.count().await {
+                        self.step(unit, &balance, &usd, &turn).await?;
+                    }
+                }
+                Err(Refusal::RunNotActive(state)) => {
+                    let left = self.left_of(self.gateway.policy.activation_wait);
+                    if left.is_zero() {
+                        return Err(not_active(state.as_str()));
+                    }
+                    let _told = tokio::time::timeout(left.min(STATE_POLL), changed).await;
+                }
+                Err(Refusal::RunNotFound) => return Err(run_not_found()),
+                Err(Refusal::InvalidKey) => return Err(invalid_key()),
+                Err(Refusal::RunExpired) => return Err(expired()),
+                Err(Refusal::RunClosed(state)) => return Err(closed(state.as_str())),
+            }
+        }
+    }
+
+    fn ask(&self) -> Result<Ask, Fault> {
+        let Candidate { caller, target, request_id, endpoint, .. } = self.call;
+        let amounts = self
+            .wanted
+            .amounts(self.output)
+            .map_err(|_| Fault::new(Code::CostLimitExceeded, "No cap can afford this call."))?;
+        Ok(Ask {
+            id: ReservationId::generate(),
+            run: caller.run.id,
+            authority: caller.authority,
+            budgets: caller.run.budgets.clone(),
+            amounts,
+            facts: CallFacts {
+                request_id: (*request_id).to_owned(),
+                model: target.model.clone(),
+                provider: target.provider.name.to_owned(),
+                endpoint,
+                price_version: self.gateway.catalog.version().to_owned(),
+                input_bound: self.wanted.input,
+                output_bound: self.output.times(u64::from(self.wanted.choices)),
+            },
+        })
+    }
+
+    /// Waits until no earlier call of the run waits.
+    async fn until_head(&self, turn: &Turn) -> Result<(), Fault> {
+        while turn.is_behind() {
+            if self.gateway.is_draining() {
+                return Err(draining());
+            }
+            let _woken = tokio::time::timeout(MONEY_POLL, turn.woken()).await;
+        }
+        Ok(())
+    }
+
+    /// Replaces the strict bound by a count with the model's own vocabulary, once. Answers whether
+    /// that made the call smaller.
+    async fn count(&mut self) -> bool {
+        if self.counted {
+            return false;
+        }
+        self.counted = true;
+        let Candidate { caller, target, request, .. } = self.call;
+        let (counter, tokenizer) = (request.counter(), target.tokenizer);
+        let _one_at_a_time = caller.run.counting.lock().await;
+        let counting = tokio::task::spawn_blocking(move || {
+            counter.count(|text| tokenizer.count(text))
+        });
+        let Ok(text) = counting.await else { return false };
+        let bound =
+            input_bound(text, request.shape, &target.constants, target.context_window);
+        let smaller = bound < self.wanted.input;
+        self.wanted.input = self.wanted.input.min(bound);
+        smaller
+    }
+
+    /// Does what the policy says after a budget refused.
+    async fn step(
+        &mut self,
+        unit: Unit,
+        balance: &Balance,
+        usd: &Balance,
+        turn: &Turn,
+    ) -> Result<(), Fault> {
+        let left = self.left_of(self.gateway.policy.admission_wait);
+        match self.wanted.after_refusal(unit, balance, !left.is_zero()) {
+            Step::Wait => {
+                self.output = self.wanted.output;
+                let _woken = tokio::time::timeout(left.min(MONEY_POLL), turn.woken()).await;
+                Ok(())
+            }
+            Step::Retry | Step::Clamp(_) if self.retries >= MAX_RETRIES => {
+                Err(self.refuse(unit, usd, true))
+            }
+            Step::Retry => {
+                self.retries += 1;
+                Ok(())
+            }
+            Step::Clamp(output) => {
+                self.retries += 1;
+                self.output = output;
+                Ok(())
+            }
+            Step::RefuseSpent => Err(self.refuse(unit, usd, false)),
+            Step::RefuseReserved => Err(self.refuse(unit, usd, true)),
+        }
+    }
+
+    fn left_of(&self, patience: Duration) -> Duration {
+        patience.saturating_sub(self.began.elapsed())
+    }
+
+    fn admitted(&self, grant: Grant, reserved: crate::domain::budget::Amounts) -> Admitted {
+        let target = self.call.target;
+        let choices = u64::from(self.wanted.choices);
+        self.call.caller.run.set_balance(*grant.balance());
+        Admitted {
+            grant,
+            output: self.output,
+            lowered: self.output < self.wanted.output,
+            terms: Terms {
+                reserved,
+                input_bound: self.wanted.input,
+                output_bound: self.output.times(choices),
+                context_window: target.context_window,
+                output_maximum: target.max_output.times(choices),
+                hidden_reasoning: target.hidden_reasoning,
+                unknown_usage: self.gateway.policy.unknown_usage,
+            },
+        }
+    }
+
+    /// The refusal, with its numbers and what helps.
+    fn refuse(&self, unit: Unit, usd: &Balance, only_reserved: bool) -> Fault {
+        let worst = self.wanted.amounts(self.wanted.smallest_output()).unwrap_or_default();
+        let amount = |decimal: Decimal| Usd::from_decimal(decimal.normalize()).unwrap_or_default();
+        let facts = MoneyFacts {
+            limit: Usd::from_decimal(usd.limit).unwrap_or_default(),
+            spent: amount(usd.spent),
+            reserved: amount(usd.reserved),
+            worst_case: worst.usd,
+        };
+        let fault = match (unit, only_reserved) {
+            (Unit::Usd, true) => Fault::new(
+                Code::BudgetReserved,
+                format!(
+                    "This call can cost up to ${}. Calls in flight have reserved ${} of the run's \
+                     cap of ${}; try again when they have ended.",
+                    facts.worst_case, facts.reserved, facts.limit
+                ),
+            )
+            .retry_after(1),
+            (Unit::Usd, false) => Fault::new(
+                Code::CostLimitExceeded,
+                format!(
+                    "This call can cost up to ${}, and the run has ${} left of its cap of ${}. Ask \
+                     for fewer output tokens or send a shorter prompt, if anything is left.",
+                    facts.worst_case,
+                    amount(usd.unspent()),
+                    facts.limit
+                ),
+            ),
+            (Unit::Tokens, _) => Fault::new(
+                Code::TokenCeilingExceeded,
+                format!(
+                    "This call can take up to {} tokens, which is more than the run has left. Ask \
+                     for fewer output tokens or send a shorter prompt.",
+                    worst.tokens
+                ),
+            ),
+            (Unit::Calls, _) => Fault::new(
+                Code::CallLimitExceeded,
+                "The run has made as many calls as it may. Finish with what you have.",
+            ),
+        };
+        fault.money(facts)
+    }
+}
+
+pub(super) fn not_active(state: &str) -> Fault {
+    Fault::new(
+        Code::RunNotActive,
+        format!("The run is {state}; only a running run may call models. Try again shortly."),
+    )
+    .retry_after(1)
+}
+
+pub(super) fn closed(state: &str) -> Fault {
+    Fault::new(
+        Code::RunClosed,
+        format!("The run is {state}: it makes no more calls. Retrying will not help."),
+    )
+}
+
+fn expired() -> Fault {
+    Fault::new(
+        Code::RunExpired,
+        "The run is past its expiry: it makes no more calls. Retrying will not help.",
+    )
+}

@@ -1,0 +1,165 @@
+//! Who is calling, and for which run.
+
+use std::sync::Arc;
+
+use crate::config::RunAuth;
+use crate::domain::fault::{Code, Fault};
+use crate::domain::id::RunId;
+use crate::domain::key::{Credential, TokenHash};
+use crate::domain::reservation::Authority;
+
+use super::directory::KnownRun;
+use super::{Gateway, Mode, unavailable};
+
+/// What a request brought to show who it is. Nothing of it has been believed yet.
+#[derive(Debug, Default)]
+pub struct Presented {
+    /// The credentials of its headers and its path, without repetitions.
+    pub credentials: Vec<Credential>,
+    /// The header `X-Run-Id`, as often as it was sent.
+    pub run_headers: Vec<String>,
+}
+
+/// A credential that was found to be good.
+pub enum Identity {
+    /// A run's token.
+    Token(Arc<KnownRun>, TokenHash),
+    /// A run's id, where a key would stand.
+    RunId(Arc<KnownRun>),
+    /// None, where none is needed.
+    Anonymous,
+}
+
+/// A call's run, and by what right it is called for.
+#[derive(Clone)]
+pub struct Caller {
+    /// The run.
+    pub run: Arc<KnownRun>,
+    /// The right, to be checked by the ledger.
+    pub authority: Authority,
+}
+
+/// One body for every credential that is not good, whatever is wrong with it.
+pub fn invalid_key() -> Fault {
+    Fault::new(
+        Code::InvalidKey,
+        "This credential is not valid here. Send the token that this run was given, as \
+         `Authorization: Bearer …`.",
+    )
+}
+
+/// There is no such run.
+pub fn run_not_found() -> Fault {
+    Fault::new(
+        Code::RunNotFound,
+        "There is no run of this id. Check the id, or have the run registered first.",
+    )
+}
+
+impl Gateway {
+    /// Checks the credential, before the body is looked at.
+    ///
+    /// # Errors
+    /// 400 if there are two; 401 if it is not good; 503 if the ledger cannot say.
+    pub async fn authenticate(&self, presented: &Presented) -> Result<Identity, Fault> {
+        let credential = match presented.credentials.as_slice() {
+            [] => None,
+            [one] => Some(*one),
+            // A laptop's environment may well hold a real key beside ours.
+            all @ [..] if self.mode == Mode::Dev => {
+                all.iter().find(|one| !matches!(one, Credential::Foreign)).copied()
+            }
+            [..] => {
+                return Err(Fault::new(
+                    Code::InvalidRequest,
+                    "The request carries two different credentials. Send one of them only.",
+                ));
+            }
+        };
+        let found = match credential {
+            None => None,
+            Some(Credential::RunToken(hash)) => self
+                .directory
+                .by_token(hash)
+                .await
+                .map_err(unavailable)?
+                .map(|run| Identity::Token(run, hash)),
+            Some(Credential::RunId(id)) => self
+                .directory
+                .by_id(id)
+                .await
+                .map_err(unavailable)?
+                .filter(|run| self.bare_id_is_enough(run))
+                .map(Identity::RunId),
+            Some(Credential::InferenceKey(_) | Credential::Foreign) => None,
+        };
+        match (found, credential, self.mode) {
+            (Some(identity), _, _) => Ok(identity),
+            (None, _, Mode::Dev) => Ok(Identity::Anonymous),
+            (None, None, Mode::Serve) if self.policy.run_auth == RunAuth::RunId => {
+                Ok(Identity::Anonymous)
+            }
+            (None, _, Mode::Serve) => Err(invalid_key()),
+        }
+    }
+
+    /// Finds the run that the credential, the header and the body name, all of which must agree.
+    ///
+    /// # Errors
+    /// 400 if a name is malformed, disagrees, or is missing; 401 if the run wants a token; 404 if
+    /// there is no such run.
+    pub async fn name_run(
+        &self,
+        identity: Identity,
+        presented: &Presented,
+        body_names: &[String],
+    ) -> Result<Caller, Fault> {
+        let mut named = None;
+        for name in presented.run_headers.iter().chain(body_names) {
+            let id = RunId::parse(name).ok_or_else(|| {
+                Fault::new(Code::InvalidRunId, "The run id is not a UUID.").param("run_id")
+            })?;
+            if named.is_some_and(|other| other != id) {
+                return Err(mismatch());
+            }
+            named = Some(id);
+        }
+        let caller = match identity {
+            Identity::Token(run, hash) => Caller { run, authority: Authority::Token(hash) },
+            Identity::RunId(run) => Caller { run, authority: Authority::RunId },
+            Identity::Anonymous => return self.anonymous(named).await,
+        };
+        if named.is_some_and(|id| id != caller.run.id) {
+            return Err(mismatch());
+        }
+        Ok(caller)
+    }
+
+    async fn anonymous(&self, named: Option<RunId>) -> Result<Caller, Fault> {
+        let id = named.or(self.default_run).ok_or_else(|| {
+            Fault::new(
+                Code::RunIdRequired,
+                "Nothing names a run. Send its token as `Authorization: Bearer …`, its id in the \
+                 header `X-Run-Id`, or `run_id` in the body.",
+            )
+            .param("run_id")
+        })?;
+        let run = self.directory.by_id(id).await.map_err(unavailable)?.ok_or_else(run_not_found)?;
+        if !self.bare_id_is_enough(&run) {
+            return Err(invalid_key());
+        }
+        Ok(Caller { run, authority: Authority::RunId })
+    }
+
+    fn bare_id_is_enough(&self, run: &KnownRun) -> bool {
+        self.policy.run_auth == RunAuth::RunId && !run.terms.require_token
+    }
+}
+
+fn mismatch() -> Fault {
+    Fault::new(
+        Code::RunIdMismatch,
+        "The credential, the header X-Run-Id and the body do not all name the same run. Name one.",
+    )
+    .param("run_id")
+}

@@ -1,0 +1,231 @@
+//! The runs that this gateway has met: what never changes about them, what was last heard of the
+//! rest, and the order, number and pace of their calls here.
+//!
+//! Nothing is admitted on what stands here. The ledger decides; this only saves it questions.
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+use rust_decimal::Decimal;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::budget::{Balance, BudgetRef};
+use crate::domain::id::{Attempt, RunId};
+use crate::domain::key::TokenHash;
+use crate::domain::money::Usd;
+use crate::domain::run::{RunSnapshot, RunStanding, RunTerms};
+use crate::ledger::queue::RunQueue;
+use crate::ledger::{Ledger, LedgerError, RunKey};
+use crate::limits::{Concurrency, RequestRate};
+
+/// How long a run that nobody calls for is remembered.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+/// A run that this gateway has met.
+pub struct KnownRun {
+    /// Its id.
+    pub id: RunId,
+    /// What never changes.
+    pub terms: RunTerms,
+    /// Its budgets' rows.
+    pub budgets: Vec<BudgetRef>,
+    /// The order of its calls.
+    pub queue: Arc<RunQueue>,
+    /// The number of its calls.
+    pub concurrency: Arc<Concurrency>,
+    /// The pace of its calls, if it has a limit.
+    pub rate: Option<RequestRate>,
+    /// Only one of its prompts is counted at a time.
+    pub counting: tokio::sync::Mutex<()>,
+    changed: Notify,
+    standing: RwLock<RunStanding>,
+    cuts: Mutex<BTreeMap<Attempt, CancellationToken>>,
+    balance: Mutex<Balance>,
+    last_used: Mutex<Instant>,
+    halt: CancellationToken,
+}
+
+impl KnownRun {
+    fn new(snapshot: RunSnapshot, halt: CancellationToken) -> Self {
+        let rate = snapshot.terms.requests_per_minute.and_then(NonZeroU32::new);
+        Self {
+            id: snapshot.id,
+            terms: snapshot.terms,
+            budgets: snapshot.budgets,
+            queue: Arc::default(),
+            concurrency: Arc::default(),
+            rate: rate.map(RequestRate::per_minute),
+            counting: tokio::sync::Mutex::new(()),
+            changed: Notify::new(),
+            standing: RwLock::new(snapshot.standing),
+            cuts: Mutex::default(),
+            balance: Mutex::default(),
+            last_used: Mutex::new(Instant::now()),
+            halt,
+        }
+    }
+
+    /// What was last heard of the run.
+    pub fn standing(&self) -> RunStanding {
+        *self.standing.read()
+    }
+
+    /// Completes at the next change that is heard of.
+    pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// What cuts the calls of an attempt. Already cancelled if the attempt is over.
+    pub fn cut_token(&self, attempt: Attempt) -> CancellationToken {
+        let standing = self.standing();
+        let over = standing.attempt > attempt || (standing.attempt == attempt && standing.cut);
+        let mut cuts = self.cuts.lock();
+        let token = cuts.entry(attempt).or_insert_with(|| self.halt.child_token()).clone();
+        drop(cuts);
+        if over {
+            token.cancel();
+        }
+        token
+    }
+
+    /// Takes in what was heard of the run: cuts what is to be cut, wakes who waits.
+    fn update(&self, heard: RunStanding) {
+        *self.standing.write() = heard;
+        self.cuts.lock().retain(|attempt, token| {
+            let over = *attempt < heard.attempt;
+            if over || (*attempt == heard.attempt && heard.cut) {
+                token.cancel();
+            }
+            !over
+        });
+        self.changed.notify_waiters();
+        self.queue.wake_head();
+    }
+
+    /// The run's dollars as this gateway knows them.
+    pub fn balance(&self) -> Balance {
+        *self.balance.lock()
+    }
+
+    /// Takes in a balance that the ledger answered.
+    pub fn set_balance(&self, balance: Balance) {
+        *self.balance.lock() = balance;
+    }
+
+    /// Takes in that a reservation of `reserved` became a cost.
+    pub fn note_settled(&self, reserved: Usd, cost: Usd) {
+        let mut balance = self.balance.lock();
+        balance.spent = balance.spent.saturating_add(cost.decimal()).normalize();
+        let rest = balance.reserved.saturating_sub(reserved.decimal());
+        balance.reserved = rest.max(Decimal::ZERO).normalize();
+    }
+}
+
+/// All runs that this gateway has met.
+pub struct Directory {
+    ledger: Arc<dyn Ledger>,
+    runs: RwLock<HashMap<RunId, Arc<KnownRun>>>,
+    tokens: RwLock<HashMap<TokenHash, RunId>>,
+    halt: CancellationToken,
+}
+
+impl Directory {
+    /// A directory that knows nobody yet; `halt` cuts every call of every run.
+    pub fn new(ledger: Arc<dyn Ledger>, halt: CancellationToken) -> Self {
+        Self { ledger, runs: RwLock::default(), tokens: RwLock::default(), halt }
+    }
+
+    /// The run of this id, asked of the ledger the first time.
+    ///
+    /// # Errors
+    /// If the ledger cannot answer.
+    pub async fn by_id(&self, id: RunId) -> Result<Option<Arc<KnownRun>>, LedgerError> {
+        if let Some(known) = self.known(id) {
+            return Ok(Some(known));
+        }
+        let found = self.ledger.find(RunKey::Id(id)).await?;
+        Ok(found.map(|snapshot| self.meet(snapshot)))
+    }
+
+    /// The run whose current attempt has this token. A token that is not known to be current is
+    /// asked of the ledger every time.
+    ///
+    /// # Errors
+    /// If the ledger cannot answer.
+    pub async fn by_token(&self, hash: TokenHash) -> Result<Option<Arc<KnownRun>>, LedgerError> {
+        let cached = self.tokens.read().get(&hash).copied();
+        if let Some(known) = cached.and_then(|id| self.known(id))
+            && known.standing().token == hash
+        {
+            return Ok(Some(known));
+        }
+        let found = self.ledger.find(RunKey::Token(hash)).await?;
+        Ok(found.map(|snapshot| {
+            self.tokens.write().insert(hash, snapshot.id);
+            self.meet(snapshot)
+        }))
+    }
+
+    /// Asks the ledger again about a run that is known here.
+    ///
+    /// # Errors
+    /// If the ledger cannot answer.
+    pub async fn refresh(&self, id: RunId) -> Result<(), LedgerError> {
+        let Some(known) = self.runs.read().get(&id).cloned() else { return Ok(()) };
+        if let Some(snapshot) = self.ledger.find(RunKey::Id(id)).await? {
+            known.update(snapshot.standing);
+        }
+        Ok(())
+    }
+
+    /// Money of a run became free.
+    pub fn wake(&self, id: RunId) {
+        if let Some(known) = self.runs.read().get(&id) {
+            known.queue.wake_head();
+        }
+    }
+
+    /// Whoever waits for money asks again.
+    pub fn wake_waiting(&self) {
+        for known in self.runs.read().values() {
+            known.queue.wake_head();
+        }
+    }
+
+    /// The ids of all runs that are known here.
+    pub fn ids(&self) -> Vec<RunId> {
+        self.runs.read().keys().copied().collect()
+    }
+
+    /// Forgets runs that nobody called for in a while, and tokens that are no longer theirs.
+    pub fn forget_idle(&self) {
+        let mut runs = self.runs.write();
+        runs.retain(|_, known| {
+            Arc::strong_count(known) > 1 || known.last_used.lock().elapsed() < FORGET_AFTER
+        });
+        self.tokens
+            .write()
+            .retain(|hash, id| runs.get(id).is_some_and(|known| known.standing().token == *hash));
+    }
+
+    fn known(&self, id: RunId) -> Option<Arc<KnownRun>> {
+        let known = self.runs.read().get(&id).cloned()?;
+        *known.last_used.lock() = Instant::now();
+        Some(known)
+    }
+
+    fn meet(&self, snapshot: RunSnapshot) -> Arc<KnownRun> {
+        let mut runs = self.runs.write();
+        if let Some(known) = runs.get(&snapshot.id) {
+            known.update(snapshot.standing);
+            return Arc::clone(known);
+        }
+        let known = Arc::new(KnownRun::new(snapshot, self.halt.clone()));
+        runs.insert(known.id, Arc::clone(&known));
+        known
+    }
+}

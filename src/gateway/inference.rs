@@ -1,0 +1,329 @@
+//! One model call, from its body to its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::Client;
+
+use crate::catalog::{Target, Unresolved};
+use crate::domain::budget::Balance;
+use crate::domain::fault::{Code, Fault};
+use crate::domain::id::RunId;
+use crate::domain::run::StateAdmission;
+use crate::domain::settlement::Charge;
+use crate::domain::usage::Tokens;
+use crate::ledger::RunRecord;
+use crate::limits::{Permit, RateStanding};
+use crate::protocol::chat::ChatRequest;
+
+use super::admission::{Admitted, Candidate};
+use super::call::{InputCount, OpenCall};
+use super::caller::{Caller, Identity, Presented};
+use super::directory::KnownRun;
+use super::exchange::{Answer, exchange};
+use super::relay::Relay;
+use super::{Gateway, draining, unavailable};
+
+/// How long a reader waits for settlements that are being written.
+const READ_PATIENCE: Duration = Duration::from_millis(250);
+
+/// A model call as the HTTP layer hands it over.
+pub struct ModelCall<'a> {
+    /// The request's id.
+    pub request_id: &'a str,
+    /// Who it says it is.
+    pub presented: &'a Presented,
+    /// The decoded body.
+    pub body: Bytes,
+    /// The endpoint's path, as it is written down.
+    pub endpoint: &'static str,
+    /// Whether a stream shows its usage even if the client did not ask.
+    pub always_show_usage: bool,
+}
+
+/// What is told in the headers of a metered answer, refusals included.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// The run, once it is known.
+    pub run: Option<RunId>,
+    /// The run's dollars as this gateway knows them.
+    pub balance: Option<Balance>,
+    /// Where its rate limit stands.
+    pub rate: Option<RateStanding>,
+    /// The output bound, if it was lowered.
+    pub lowered_output: Option<Tokens>,
+    /// The model that answered.
+    pub served_model: Option<String>,
+    /// What the call cost, if it is over.
+    pub charge: Option<Charge>,
+}
+
+/// The answer to a model call.
+pub enum Reply {
+    /// In one piece.
+    Whole(Bytes),
+    /// As server-sent events.
+    Stream(Relay),
+}
+
+/// A call that may be sent.
+struct LetIn {
+    admitted: Admitted,
+    target: Arc<Target>,
+    permit: Permit,
+}
+
+impl Gateway {
+    /// Serves a model call. `standing` is filled in as far as the call comes, so that refusals can
+    /// tell it too.
+    ///
+    /// # Errors
+    /// Whatever stands in the way first, in the published order.
+    pub async fn infer(
+        self: &Arc<Self>,
+        client: &Client,
+        call: ModelCall<'_>,
+        standing: &mut Standing,
+    ) -> Result<Reply, Fault> {
+        if self.is_draining() {
+            return Err(draining());
+        }
+        let identity = self.authenticate(call.presented).await?;
+        let request = match ChatRequest::parse(call.body.clone()) {
+            Ok(request) => request,
+            Err(fault) => {
+                if let Identity::Token(run, _) | Identity::RunId(run) = &identity {
+                    standing.run = Some(run.id);
+                    self.refusals.count(run.id, fault.code());
+                }
+                return Err(fault);
+            }
+        };
+        let caller = self.name_run(identity, call.presented, &request.run_names).await?;
+        standing.run = Some(caller.run.id);
+        let run = Arc::clone(&caller.run);
+        let served = self.serve(client, &call, request, caller, standing).await;
+        standing.balance = Some(run.balance());
+        served
+    }
+
+    async fn serve(
+        self: &Arc<Self>,
+        client: &Client,
+        call: &ModelCall<'_>,
+        request: ChatRequest,
+        caller: Caller,
+        standing: &mut Standing,
+    ) -> Result<Reply, Fault> {
+        let run = Arc::clone(&caller.run);
+        let let_in = match self.let_in(call, &request, &caller, standing).await {
+            Ok(let_in) => let_in,
+            Err(fault) => {
+                self.refusals.count(run.id, fault.code());
+                return Err(fault);
+            }
+        };
+        let show_usage = request.include_usage || call.always_show_usage;
+        let answer = self.forward(client, call, request, show_usage, (let_in, run), standing);
+        match answer.await? {
+            Answer::Stream(relay) => Ok(Reply::Stream(relay)),
+            Answer::Whole(whole) => {
+                standing.charge = Some(whole.charge);
+                if whole.served_model.is_some() {
+                    standing.served_model = whole.served_model;
+                }
+                Ok(Reply::Whole(whole.bytes))
+            }
+        }
+    }
+
+    /// Everything that stands before a call is sent, in the published order.
+    async fn let_in(
+        &self,
+        call: &ModelCall<'_>,
+        request: &ChatRequest,
+        caller: &Caller,
+        standing: &mut Standing,
+    ) -> Result<LetIn, Fault> {
+        let target = self.route(request, &caller.run)?;
+        let permit = self.enter(&caller.run, standing).await?;
+        let candidate = Candidate {
+            caller,
+            target: &target,
+            request,
+            request_id: call.request_id,
+            endpoint: call.endpoint,
+        };
+        let admitted = self.admit(&candidate).await?;
+        Ok(LetIn { admitted, target, permit })
+    }
+
+    async fn forward(
+        self: &Arc<Self>,
+        client: &Client,
+        call: &ModelCall<'_>,
+        request: ChatRequest,
+        show_usage: bool,
+        (LetIn { admitted, target, permit }, run): (LetIn, Arc<KnownRun>),
+        standing: &mut Standing,
+    ) -> Result<Answer, Fault> {
+        let Admitted { grant, output, lowered, terms } = admitted;
+        standing.lowered_output = lowered.then_some(output);
+        standing.served_model = Some(target.model.clone());
+        let mut open = OpenCall::new(
+            Arc::clone(self),
+            run,
+            call.request_id.to_owned(),
+            Arc::clone(&target),
+            (grant, terms),
+            permit,
+        );
+        let Some(access) = self.access(target.provider.name) else {
+            return Err(not_configured(target.provider.settings_prefix));
+        };
+        let (stream, shape) = (request.stream, request.shape);
+        let body =
+            request.into_upstream(&target.upstream_model, &target.provider.dialect, output);
+        open.sending(InputCount { text: body.counter, shape });
+        exchange(client, access, open, body.bytes, stream, show_usage).await
+    }
+
+    /// The targets of all models that a run may use, in the catalogue's order.
+    pub fn targets_of(&self, run: &KnownRun) -> Vec<Arc<Target>> {
+        let serves = |target: &&Arc<Target>| self.access(target.provider.name).is_some();
+        let first = |model: &Arc<crate::catalog::Model>| {
+            model.targets.iter().find(serves).map(Arc::clone)
+        };
+        self.catalog.models().filter_map(first).filter(|target| may_use(run, target)).collect()
+    }
+
+    /// What a run has used, its latest settlements on this gateway included.
+    ///
+    /// # Errors
+    /// If the ledger cannot be reached.
+    pub async fn usage(&self, run: RunId) -> Result<Option<RunRecord>, Fault> {
+        // Whoever reads right after his own call should find it; under load it may lag.
+        let _flushed_or_not = tokio::time::timeout(READ_PATIENCE, self.ledger.flush()).await;
+        self.refusals.flush(&self.ledger).await.map_err(unavailable)?;
+        self.ledger.record(run).await.map_err(unavailable)
+    }
+
+    /// The target that serves the request's model, if the run may use it.
+    fn route(&self, request: &ChatRequest, run: &KnownRun) -> Result<Arc<Target>, Fault> {
+        let configured = |provider: &crate::providers::Provider| self.access(provider.name).is_some();
+        let resolved = self.catalog.resolve(&request.model, configured);
+        let allowed = |target: &Target| may_use(run, target);
+        let target = match resolved {
+            Ok(target) => target,
+            Err(Unresolved::Unknown) => return Err(no_such_model(&request.model)),
+            Err(Unresolved::NotConfigured(provider)) => {
+                let named = self.catalog.resolve(&request.model, |_| true);
+                if named.is_ok_and(|target| !allowed(&target)) {
+                    return Err(model_not_allowed(&request.model));
+                }
+                return Err(not_configured(provider.settings_prefix));
+            }
+        };
+        if request.shape.images > 0 && target.constants.per_image.is_none() {
+            return Err(Fault::new(
+                Code::ParameterNotAllowed,
+                format!("{} takes no images here: their cost is not bounded.", target.model),
+            )
+            .param("messages"));
+        }
+        if !allowed(&target) {
+            return Err(model_not_allowed(&request.model));
+        }
+        Ok(target)
+    }
+
+    /// Takes the call's place among the run's calls, and its share of the run's rate.
+    async fn enter(&self, run: &Arc<KnownRun>, standing: &mut Standing) -> Result<Permit, Fault> {
+        // A run's state is refused before its pace. What is known here may be outdated, so a run
+        // that does not look open is left to the ledger.
+        let limit = run.terms.max_concurrency.unwrap_or(self.policy.max_concurrency);
+        if let Some(rate) = &run.rate {
+            match rate.take() {
+                Ok(now) => standing.rate = Some(now),
+                Err(now) => {
+                    standing.rate = Some(now);
+                    self.state_comes_first(run).await?;
+                    let seconds = u32::try_from(now.reset.as_secs()).unwrap_or(60) + 1;
+                    return Err(Fault::new(
+                        Code::RateLimited,
+                        format!(
+                            "This run may make {} requests a minute. Try again in {seconds} s.",
+                            now.limit
+                        ),
+                    )
+                    .retry_after(seconds));
+                }
+            }
+        }
+        let Some(permit) = run.concurrency.try_enter(limit) else {
+            self.state_comes_first(run).await?;
+            return Err(Fault::new(
+                Code::ConcurrencyLimited,
+                format!(
+                    "This run may have {limit} calls under way at once, waiting ones included. Try \
+                     again when one has ended."
+                ),
+            )
+            .retry_after(1));
+        };
+        Ok(permit)
+    }
+
+    /// Refuses by state, if that is what stands in the way, before a limit is blamed.
+    async fn state_comes_first(&self, run: &Arc<KnownRun>) -> Result<(), Fault> {
+        if run.standing().state.admission() == StateAdmission::Open {
+            return Ok(());
+        }
+        self.directory.refresh(run.id).await.map_err(unavailable)?;
+        let state = run.standing().state;
+        match state.admission() {
+            StateAdmission::Closed => Err(super::admission::closed(state.as_str())),
+            StateAdmission::NotYet => Err(super::admission::not_active(state.as_str())),
+            StateAdmission::Open => Ok(()),
+        }
+    }
+}
+
+fn may_use(run: &KnownRun, target: &Target) -> bool {
+    run.terms.allowed_models.as_ref().is_none_or(|allowed| {
+        allowed.iter().any(|name| *name == target.model || names_target(name, target))
+    })
+}
+
+/// Whether a name of the form `provider/model` names this target.
+fn names_target(name: &str, target: &Target) -> bool {
+    name.strip_prefix(target.provider.name)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .is_some_and(|rest| rest == target.model || rest == target.upstream_model)
+}
+
+fn no_such_model(name: &str) -> Fault {
+    let shown: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
+    Fault::new(
+        Code::InvalidModel,
+        format!("There is no model {shown:?} here. GET /v1/models lists those that there are."),
+    )
+    .param("model")
+}
+
+fn model_not_allowed(name: &str) -> Fault {
+    Fault::new(
+        Code::ModelNotAllowed,
+        format!("This run may not use {name:?}. GET /v1/models lists those that it may."),
+    )
+    .param("model")
+}
+
+fn not_configured(prefix: &str) -> Fault {
+    Fault::new(
+        Code::ProviderNotConfigured,
+        format!("The provider of this model is not configured. Its operator can set {prefix}_API_KEY."),
+    )
+    .param("model")
+}

@@ -1,0 +1,237 @@
+//! The use cases: one model call from its arrival to its settlement, and what orchestrators do to
+//! runs. It knows no HTTP server and no SQL.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalog::Catalog;
+use crate::config::RunAuth;
+use crate::domain::fault::{Code, Fault};
+use crate::domain::id::RunId;
+use crate::domain::settlement::UnknownUsage;
+use crate::domain::usage::Tokens;
+use crate::ledger::{Event, Ledger, LedgerError};
+use crate::upstream::{Access, Deadlines};
+
+pub mod directory;
+pub mod caller;
+pub mod refusals;
+pub mod admission;
+pub mod call;
+mod body;
+pub mod whole;
+pub mod relay;
+pub mod exchange;
+mod failure;
+pub mod inference;
+pub mod runs;
+
+use call::CallReport;
+use directory::Directory;
+use refusals::Refusals;
+
+/// Whether anybody's money is at stake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A developer's laptop: any run, any credential.
+    Dev,
+    /// The real thing.
+    Serve,
+}
+
+/// The settings that use cases depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Who may spend for a run.
+    pub run_auth: RunAuth,
+    /// Output to reserve for when nothing was asked for.
+    pub default_max_output: Tokens,
+    /// Least output that a call is lowered to.
+    pub min_output: Tokens,
+    /// Longest wait for money.
+    pub admission_wait: Duration,
+    /// Longest wait for a run to become running.
+    pub activation_wait: Duration,
+    /// Calls at once of a run that names no limit.
+    pub max_concurrency: u32,
+    /// What an unknown usage costs.
+    pub unknown_usage: UnknownUsage,
+    /// How long a provider may take.
+    pub deadlines: Deadlines,
+    /// Most bytes of a provider's answer.
+    pub max_response_bytes: usize,
+}
+
+/// Everything that the use cases share.
+pub struct Gateway {
+    /// Whether this is `dev` or `serve`.
+    pub mode: Mode,
+    /// The settings.
+    pub policy: Policy,
+    /// The models.
+    pub catalog: Catalog,
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// The runs that were met.
+    pub directory: Directory,
+    /// Refusals to be written.
+    pub refusals: Refusals,
+    /// The run of calls that name none, in dev mode.
+    pub default_run: Option<RunId>,
+    access: HashMap<&'static str, Access>,
+    tasks: TaskTracker,
+    main: Handle,
+    on_call: Option<OnCall>,
+    draining: AtomicBool,
+    open_calls: AtomicUsize,
+}
+
+/// Hears of every ended call.
+pub type OnCall = Box<dyn Fn(CallReport) + Send + Sync>;
+
+/// What a gateway is made of.
+pub struct Parts {
+    /// Whether this is `dev` or `serve`.
+    pub mode: Mode,
+    /// The settings.
+    pub policy: Policy,
+    /// The models.
+    pub catalog: Catalog,
+    /// The ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// The run of calls that name none, in dev mode.
+    pub default_run: Option<RunId>,
+    /// The providers that are configured.
+    pub access: Vec<Access>,
+    /// Where drains and counts run; shutdown waits for them.
+    pub tasks: TaskTracker,
+    /// The main runtime, which outlives the server's workers.
+    pub main: Handle,
+    /// Who wants to hear of every ended call.
+    pub on_call: Option<OnCall>,
+    /// What cuts every call at once.
+    pub halt: CancellationToken,
+}
+
+impl Gateway {
+    /// Puts a gateway together.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let access = parts.access.into_iter().map(|access| (access.provider.name, access));
+        Arc::new(Self {
+            mode: parts.mode,
+            policy: parts.policy,
+            catalog: parts.catalog,
+            directory: Directory::new(Arc::clone(&parts.ledger), parts.halt),
+            ledger: parts.ledger,
+            refusals: Refusals::default(),
+            default_run: parts.default_run,
+            access: access.collect(),
+            tasks: parts.tasks,
+            main: parts.main,
+            on_call: parts.on_call,
+            draining: AtomicBool::new(false),
+            open_calls: AtomicUsize::new(0),
+        })
+    }
+
+    /// The access to a provider, if it is configured.
+    pub fn access(&self, provider: &str) -> Option<&Access> {
+        self.access.get(provider)
+    }
+
+    /// Whether no model can be served.
+    pub fn has_no_provider(&self) -> bool {
+        self.access.is_empty()
+    }
+
+    /// Runs `task` on the main runtime; shutdown waits for it.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.main);
+    }
+
+    /// Runs work for the processor beside the main runtime.
+    pub(crate) fn spawn_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.tasks.spawn_blocking_on(work, &self.main)
+    }
+
+    /// Tells of an ended call, if anybody wants to hear.
+    pub(crate) fn report(&self, report: impl FnOnce() -> CallReport) {
+        if let Some(hear) = &self.on_call {
+            hear(report());
+        }
+    }
+
+    /// From now on nothing new is admitted.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether nothing new is admitted.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// How many admitted calls have not ended.
+    pub fn in_flight(&self) -> usize {
+        self.open_calls.load(Ordering::Acquire)
+    }
+
+    /// Takes in what the ledger told.
+    pub async fn hear(&self, event: Event) {
+        match event {
+            Event::BudgetFreed(run) => self.directory.wake(run),
+            Event::RunChanged(run) => self.refresh(run).await,
+            Event::Reconnected => {
+                for run in self.directory.ids() {
+                    self.refresh(run).await;
+                }
+            }
+        }
+    }
+
+    async fn refresh(&self, run: RunId) {
+        if let Err(error) = self.directory.refresh(run).await {
+            tracing::warn!(
+                run.id = %run,
+                error = &error as &dyn std::error::Error,
+                "directory.refresh_failed: the ledger decides on every call all the same"
+            );
+        }
+    }
+}
+
+/// The ledger could not answer: nothing is forwarded unmetered.
+pub(crate) fn unavailable(error: LedgerError) -> Fault {
+    let mut reason = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        reason.push_str(": ");
+        reason.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    Fault::internal(
+        Code::Unavailable,
+        "The gateway cannot reach its ledger right now. Nothing was sent; try again shortly.",
+        reason,
+    )
+    .retry_after(1)
+}
+
+/// This gateway is shutting down.
+pub(crate) fn draining() -> Fault {
+    Fault::new(
+        Code::Unavailable,
+        "This gateway is shutting down. Nothing was sent; try again shortly.",
+    )
+    .retry_after(1)
+}

@@ -1,0 +1,117 @@
+//! An answer in one piece: read whole, so that its cost can be told with it.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::domain::fault::Fault;
+use crate::domain::settlement::{Charge, Ending};
+use crate::protocol::chat::answer::{Answer, AnswerFault, read_answer};
+
+use super::body::{Incoming, Piece};
+use super::call::{CLIENT_GONE, OpenCall};
+use super::failure;
+
+/// An answer that is being read. Dropped before its end – the client has gone – it leaves the rest
+/// to a task that reads it to its usage.
+pub(super) struct Whole {
+    reading: Option<Reading>,
+}
+
+struct Reading {
+    incoming: Incoming,
+    call: OpenCall,
+    bytes: BytesMut,
+}
+
+/// A whole answer, settled.
+pub struct WholeAnswer {
+    /// The provider's bytes.
+    pub bytes: Bytes,
+    /// What it cost.
+    pub charge: Charge,
+    /// The model that answered.
+    pub served_model: Option<String>,
+}
+
+/// How reading ended.
+enum Read {
+    Complete,
+    Failed(Fault),
+}
+
+impl Whole {
+    pub(super) fn new(incoming: Incoming, call: OpenCall) -> Self {
+        Self { reading: Some(Reading { incoming, call, bytes: BytesMut::new() }) }
+    }
+
+    /// Reads to the end and settles.
+    pub(super) async fn answer(mut self) -> Result<WholeAnswer, Fault> {
+        let Some(reading) = &mut self.reading else { return Err(failure::broken()) };
+        let read = reading.read().await;
+        let Some(reading) = self.reading.take() else { return Err(failure::broken()) };
+        reading.settle(read, false)
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        let Some(mut reading) = self.reading.take() else { return };
+        let gateway = Arc::clone(reading.call.gateway());
+        gateway.spawn(async move {
+            let read = reading.read().await;
+            let _nobody_reads_it = reading.settle(read, true);
+        });
+    }
+}
+
+impl Reading {
+    /// Safe to be dropped and begun again: all progress is kept in `self`.
+    async fn read(&mut self) -> Read {
+        loop {
+            let piece = tokio::select! {
+                biased;
+                piece = self.incoming.next() => piece,
+                () = self.call.cut.cancelled() => return Read::Failed(failure::cut()),
+            };
+            match piece {
+                Piece::Chunk(chunk) => {
+                    self.call.note_byte();
+                    self.bytes.extend_from_slice(&chunk);
+                }
+                Piece::End => return Read::Complete,
+                Piece::Broken => return Read::Failed(failure::broken()),
+                Piece::TimedOut => return Read::Failed(failure::timed_out()),
+                Piece::TooLarge => return Read::Failed(failure::too_large()),
+            }
+        }
+    }
+
+    fn settle(self, read: Read, client_gone: bool) -> Result<WholeAnswer, Fault> {
+        let Self { call, bytes, .. } = self;
+        let bytes = bytes.freeze();
+        let (answer, failure) = match read {
+            Read::Failed(fault) => (Answer::default(), Some(fault)),
+            Read::Complete => match read_answer(&bytes) {
+                Ok(answer) => (answer, None),
+                Err(AnswerFault::Garbage) => (Answer::default(), Some(failure::garbage())),
+                Err(AnswerFault::Provider(error)) => {
+                    let access = call.gateway().access(call.target.provider.name);
+                    let fault = access.map(|access| failure::fault_of_error(access, &error));
+                    (Answer::default(), Some(fault.unwrap_or_else(failure::garbage)))
+                }
+            },
+        };
+        let ending = answer.usage.map_or(Ending::Unknown, Ending::Reported);
+        let status = match (&failure, client_gone) {
+            (_, true) => CLIENT_GONE,
+            (Some(fault), false) => fault.code().status(),
+            (None, false) => 200,
+        };
+        let charge = call.finish(ending, status, answer.served_model.as_deref());
+        match failure {
+            Some(fault) => Err(fault),
+            None => Ok(WholeAnswer { bytes, charge, served_model: answer.served_model }),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Model calls.
+
+use std::convert::Infallible;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::StreamExt as _;
+
+use crate::domain::fault::Fault;
+use crate::gateway::inference::{ModelCall, Reply, Standing};
+
+use super::super::decode::read_json;
+use super::super::respond::{answer, tell_standing};
+use super::{Plane, answered, presented};
+
+/// What a model call was sent to, as it is written down.
+struct Endpoint {
+    name: &'static str,
+    always_show_usage: bool,
+}
+
+const AGENTS_INFERENCE: Endpoint =
+    Endpoint { name: "/agents/inference", always_show_usage: false };
+const CHAT: Endpoint = Endpoint { name: "/v1/chat/completions", always_show_usage: false };
+const CHAT_WITH_USAGE: Endpoint =
+    Endpoint { name: "/inference/v1/chat/completions", always_show_usage: true };
+
+/// `POST /agents/inference`
+pub(super) async fn agents_inference(
+    request: HttpRequest,
+    payload: web::Payload,
+    plane: web::Data<Plane>,
+) -> HttpResponse {
+    serve(request, payload, plane, &AGENTS_INFERENCE).await
+}
+
+/// `POST /v1/chat/completions`
+pub(super) async fn chat(
+    request: HttpRequest,
+    payload: web::Payload,
+    plane: web::Data<Plane>,
+) -> HttpResponse {
+    serve(request, payload, plane, &CHAT).await
+}
+
+/// `POST /inference/v1/chat/completions`
+pub(super) async fn chat_with_usage(
+    request: HttpRequest,
+    payload: web::Payload,
+    plane: web::Data<Plane>,
+) -> HttpResponse {
+    serve(request, payload, plane, &CHAT_WITH_USAGE).await
+}
+
+async fn serve(
+    request: HttpRequest,
+    payload: web::Payload,
+    plane: web::Data<Plane>,
+    endpoint: &Endpoint,
+) -> HttpResponse {
+    answered(&request, &plane, async |id, standing| {
+        call(&request, payload, &plane, endpoint, id, standing).await
+    })
+    .await
+}
+
+async fn call(
+    request: &HttpRequest,
+    payload: web::Payload,
+    plane: &Plane,
+    endpoint: &Endpoint,
+    id: &str,
+    standing: &mut Standing,
+) -> Result<HttpResponse, Fault> {
+    let body = read_json(request.headers(), payload, plane.max_body_bytes).await?;
+    let call = ModelCall {
+        request_id: id,
+        presented: &presented(request),
+        body,
+        endpoint: endpoint.name,
+        always_show_usage: endpoint.always_show_usage,
+    };
+    let reply = plane.gateway.infer(&plane.client, call, standing).await?;
+    let mut builder = answer(StatusCode::OK, id, plane.manners);
+    tell_standing(&mut builder, standing);
+    Ok(match reply {
+        Reply::Whole(bytes) => builder
+            .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")))
+            .body(bytes),
+        Reply::Stream(relay) => builder
+            .insert_header((CONTENT_TYPE, HeaderValue::from_static("text/event-stream")))
+            .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")))
+            .insert_header(("x-accel-buffering", "no"))
+            .streaming(relay.map(Ok::<_, Infallible>)),
+    })
+}

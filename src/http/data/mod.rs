@@ -1,0 +1,175 @@
+//! The data plane: a fixed list of endpoints. What is not on it does not exist.
+
+use std::sync::Arc;
+
+use actix_web::http::header::{HeaderMap, UPGRADE};
+use actix_web::{HttpRequest, HttpResponse, Resource, web};
+use reqwest::Client;
+
+use crate::domain::fault::{Code, Fault};
+use crate::domain::key::Credential;
+use crate::gateway::Gateway;
+use crate::gateway::caller::Presented;
+use crate::gateway::inference::Standing;
+
+use super::request_id::request_id;
+use super::respond::{Manners, guarded, refuse};
+
+mod inference;
+mod models;
+mod usage;
+pub mod health;
+
+/// What the handlers of one worker share.
+pub struct Plane {
+    /// The use cases.
+    pub gateway: Arc<Gateway>,
+    /// How answers look.
+    pub manners: Manners,
+    /// This worker's connections to the providers.
+    pub client: Client,
+    /// Largest body, decoded.
+    pub max_body_bytes: usize,
+}
+
+/// The path that always shows the usage of a stream.
+const ALWAYS_SHOWS_USAGE: &str = "/inference/v1";
+
+/// Mounts the data plane.
+pub fn mount(config: &mut web::ServiceConfig, base_paths: &[String]) {
+    config
+        .service(only_get("/healthz", health::alive))
+        .service(only_get("/readyz", health::ready))
+        .configure(|config| endpoints(config, base_paths))
+        .service(web::scope("/r/{run_token}").configure(|config| endpoints(config, base_paths)))
+        .default_service(web::route().to(not_found));
+}
+
+fn endpoints(config: &mut web::ServiceConfig, base_paths: &[String]) {
+    config
+        .service(only_post("/agents/inference", inference::agents_inference))
+        .service(only_get("/agents/usage", usage::of_run));
+    for base in base_paths {
+        let shows_usage = base == ALWAYS_SHOWS_USAGE;
+        let chat = format!("{base}/chat/completions");
+        let chat = if shows_usage {
+            only_post(&chat, inference::chat_with_usage)
+        } else {
+            only_post(&chat, inference::chat)
+        };
+        config
+            .service(chat)
+            .service(only_get(&format!("{base}/usage"), usage::of_run))
+            .service(only_get(&format!("{base}/models"), models::list))
+            .service(only_get(&format!("{base}/models/{{model:.+}}"), models::one));
+    }
+}
+
+fn only_post<F, A>(path: &str, handler: F) -> Resource
+where
+    F: actix_web::Handler<A, Output = HttpResponse>,
+    A: actix_web::FromRequest + 'static,
+{
+    web::resource(path.to_owned())
+        .route(web::post().to(handler))
+        .default_service(web::route().to(not_found))
+}
+
+fn only_get<F, A>(path: &str, handler: F) -> Resource
+where
+    F: actix_web::Handler<A, Output = HttpResponse>,
+    A: actix_web::FromRequest + 'static,
+{
+    web::resource(path.to_owned())
+        .route(web::get().to(handler))
+        .default_service(web::route().to(not_found))
+}
+
+async fn not_found(request: HttpRequest, plane: web::Data<Plane>) -> HttpResponse {
+    let fault = if request.headers().contains_key(UPGRADE) {
+        Fault::new(
+            Code::UpgradeNotSupported,
+            "This gateway speaks plain HTTP only. Send the request as a POST.",
+        )
+    } else {
+        Fault::new(
+            Code::NotFound,
+            "There is no such endpoint here. GET /v1/models and POST /v1/chat/completions are.",
+        )
+    };
+    refuse(&fault, &request_id(request.headers()), plane.manners, &Standing::default())
+}
+
+/// Runs a handler's fallible part and renders its fault.
+async fn answered(
+    request: &HttpRequest,
+    plane: &Plane,
+    handler: impl AsyncFnOnce(&str, &mut Standing) -> Result<HttpResponse, Fault>,
+) -> HttpResponse {
+    let id = request_id(request.headers());
+    let rendered = async {
+        let mut standing = Standing::default();
+        match handler(&id, &mut standing).await {
+            Ok(response) => response,
+            Err(fault) => refuse(&fault, &id, plane.manners, &standing),
+        }
+    };
+    guarded(&id, plane.manners, rendered).await
+}
+
+/// Everything in a request that says who is calling.
+fn presented(request: &HttpRequest) -> Presented {
+    let headers = request.headers();
+    let mut shown = Presented::default();
+    let mut add = |credential: Credential| {
+        if !shown.credentials.contains(&credential) {
+            shown.credentials.push(credential);
+        }
+    };
+    for value in headers.get_all("authorization") {
+        match bearer(value.to_str().unwrap_or_default()) {
+            Some("") => {}
+            Some(token) => add(Credential::parse(token)),
+            None => add(Credential::Foreign),
+        }
+    }
+    for name in ["x-api-key", "api-key"] {
+        for value in headers.get_all(name) {
+            match value.to_str().map(str::trim) {
+                Ok("") => {}
+                Ok(key) => add(Credential::parse(key)),
+                Err(_) => add(Credential::Foreign),
+            }
+        }
+    }
+    if let Some(token) = request.match_info().get("run_token") {
+        add(Credential::parse(token));
+    }
+    shown.run_headers = run_headers(headers);
+    shown
+}
+
+fn run_headers(headers: &HeaderMap) -> Vec<String> {
+    headers
+        .get_all("x-run-id")
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_owned())
+        .collect()
+}
+
+/// The token of `Bearer …`; `None` if it is another scheme.
+pub(super) fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.trim().split_once(' ').unwrap_or((value.trim(), ""));
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The values of query parameters that name a run.
+fn run_names(request: &HttpRequest) -> Result<Vec<String>, Fault> {
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
+        .map_err(|_| Fault::new(Code::InvalidRequest, "The query string is malformed."))?;
+    Ok(pairs
+        .into_inner()
+        .into_iter()
+        .filter(|(name, _)| name == "run_id" || name == "evaluation_run_id")
+        .map(|(_, value)| value)
+        .collect())
+}

@@ -1,0 +1,85 @@
+//! The models that a run may use.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+
+use crate::catalog::Target;
+use crate::domain::fault::{Code, Fault};
+use crate::domain::usage::Tokens;
+use crate::gateway::directory::KnownRun;
+use crate::gateway::inference::Standing;
+
+use super::super::respond::answer;
+use super::{Plane, answered, presented, run_names};
+
+#[derive(Serialize)]
+struct List<'a> {
+    object: &'static str,
+    data: Vec<Entry<'a>>,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    owned_by: &'static str,
+    context_window: Tokens,
+    max_output_tokens: Tokens,
+}
+
+impl<'a> Entry<'a> {
+    fn of(target: &'a Target) -> Self {
+        Self {
+            id: &target.model,
+            object: "model",
+            // The wire format wants a date of release; the catalogue knows none.
+            created: 0,
+            owned_by: target.provider.name,
+            context_window: target.context_window,
+            max_output_tokens: target.max_output,
+        }
+    }
+}
+
+/// `GET /v1/models`
+pub(super) async fn list(request: HttpRequest, plane: web::Data<Plane>) -> HttpResponse {
+    answered(&request, &plane, async |id, standing| {
+        let run = caller(&request, &plane, standing).await?;
+        let targets = plane.gateway.targets_of(&run);
+        let data = targets.iter().map(|target| Entry::of(target)).collect();
+        Ok(answer(StatusCode::OK, id, plane.manners).json(List { object: "list", data }))
+    })
+    .await
+}
+
+/// `GET /v1/models/{id}`
+pub(super) async fn one(request: HttpRequest, plane: web::Data<Plane>) -> HttpResponse {
+    answered(&request, &plane, async |id, standing| {
+        let run = caller(&request, &plane, standing).await?;
+        let wanted = request.match_info().query("model");
+        let targets = plane.gateway.targets_of(&run);
+        let found = targets.iter().find(|target| target.model == wanted).ok_or_else(|| {
+            Fault::new(
+                Code::NotFound,
+                "This run has no such model. GET /v1/models lists those that it has.",
+            )
+            .param("model")
+        })?;
+        Ok(answer(StatusCode::OK, id, plane.manners).json(Entry::of(found)))
+    })
+    .await
+}
+
+async fn caller(
+    request: &HttpRequest,
+    plane: &Plane,
+    standing: &mut Standing,
+) -> Result<std::sync::Arc<KnownRun>, Fault> {
+    let presented = presented(request);
+    let identity = plane.gateway.authenticate(&presented).await?;
+    let caller = plane.gateway.name_run(identity, &presented, &run_names(request)?).await?;
+    standing.run = Some(caller.run.id);
+    Ok(caller.run)
+}

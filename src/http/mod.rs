@@ -1,0 +1,12 @@
+//! The two listeners: what sandboxes reach, and what orchestrators and operators reach.
+//!
+//! Handlers turn a request into typed values, call one use case, and turn its result into an
+//! answer. They know no SQL and no provider.
+
+pub mod request_id;
+pub mod respond;
+pub mod decode;
+pub mod usage_view;
+pub mod data;
+
+pub mod operator_stub;

@@ -1,0 +1,165 @@
+//! Faults and standings become answers; nothing else decides about status and headers.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use futures_util::FutureExt as _;
+
+use crate::domain::fault::{Code, Fault};
+use crate::domain::money::Usd;
+use crate::gateway::inference::Standing;
+use crate::limits::RateStanding;
+use crate::protocol::error;
+
+use super::request_id::REQUEST_ID;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What answers depend on besides the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Manners {
+    /// The status of a spent cap.
+    pub budget_status: u16,
+    /// Whether answers say that this is a developer's gateway.
+    pub dev: bool,
+}
+
+/// An answer under construction that carries the request's id.
+pub fn answer(status: StatusCode, request_id: &str, manners: Manners) -> HttpResponseBuilder {
+    let mut builder = HttpResponse::build(status);
+    builder.insert_header((REQUEST_ID, request_id));
+    if manners.dev {
+        builder.insert_header(("x-rungate-mode", "dev"));
+    }
+    builder
+}
+
+/// A fault as an answer, in the shape of OpenAI's errors.
+pub fn refuse(
+    fault: &Fault,
+    request_id: &str,
+    manners: Manners,
+    standing: &Standing,
+) -> HttpResponse {
+    log(fault, request_id, standing);
+    let status = status_of(fault, manners);
+    let mut builder = answer(status, request_id, manners);
+    tell_standing(&mut builder, standing);
+    builder.insert_header(("x-error-origin", fault.origin().as_str()));
+    if !fault.retryable() {
+        builder.insert_header(("x-should-retry", "false"));
+    }
+    if let Some(seconds) = retry_after(fault, status) {
+        builder.insert_header((RETRY_AFTER, seconds));
+    }
+    if fault.code() == Code::InvalidKey {
+        builder.insert_header(("www-authenticate", "Bearer"));
+    }
+    builder.insert_header((CONTENT_TYPE, JSON));
+    builder.body(error::body(fault, request_id))
+}
+
+/// Runs a handler; a panic becomes a 500 with the request's id instead of a dropped connection.
+pub async fn guarded(
+    request_id: &str,
+    manners: Manners,
+    handler: impl Future<Output = HttpResponse>,
+) -> HttpResponse {
+    match AssertUnwindSafe(handler).catch_unwind().await {
+        Ok(response) => response,
+        Err(_panic) => {
+            let fault = Fault::internal(
+                Code::InternalError,
+                "Something went wrong within the gateway. It has been logged; try again.",
+                "a handler panicked",
+            );
+            refuse(&fault, request_id, manners, &Standing::default())
+        }
+    }
+}
+
+/// Says in headers what is known of the run, its rate and this call's cost.
+pub fn tell_standing(builder: &mut HttpResponseBuilder, standing: &Standing) {
+    if let Some(run) = standing.run {
+        builder.insert_header(("x-run-id", run.to_string()));
+    }
+    if let Some(balance) = &standing.balance {
+        builder.insert_header(("x-run-remaining-usd", balance.available().to_string()));
+        if let Some(charge) = &standing.charge {
+            let spent = Usd::from_decimal(balance.spent).unwrap_or_default().normalized();
+            builder.insert_header(("x-run-cost-usd", charge.cost.to_string()));
+            builder.insert_header(("x-run-spent-usd", spent.to_string()));
+        }
+    }
+    if let Some(model) = &standing.served_model
+        && let Ok(value) = HeaderValue::from_str(model)
+    {
+        builder.insert_header((HeaderName::from_static("x-served-model"), value));
+    }
+    if let Some(output) = standing.lowered_output {
+        builder.insert_header(("x-run-max-output-tokens", output.to_string()));
+    }
+    if let Some(rate) = &standing.rate {
+        tell_rate(builder, rate);
+    }
+}
+
+fn tell_rate(builder: &mut HttpResponseBuilder, rate: &RateStanding) {
+    builder.insert_header(("x-ratelimit-limit-requests", rate.limit));
+    builder.insert_header(("x-ratelimit-remaining-requests", rate.remaining));
+    builder.insert_header(("x-ratelimit-reset-requests", duration_text(rate.reset)));
+}
+
+/// A duration as OpenAI writes it: `250ms`, `1s`, `6m0s`.
+fn duration_text(duration: Duration) -> String {
+    let (seconds, millis) = (duration.as_secs(), duration.as_millis());
+    match seconds {
+        0 => format!("{millis}ms"),
+        1..60 => format!("{seconds}s"),
+        _ => format!("{}m{}s", seconds / 60, seconds % 60),
+    }
+}
+
+fn status_of(fault: &Fault, manners: Manners) -> StatusCode {
+    let status = match (fault.upstream_verdict(), fault.code()) {
+        (Some(verdict), _) => verdict.status,
+        (None, Code::CostLimitExceeded) => manners.budget_status,
+        (None, code) => code.status(),
+    };
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Every 429, 503 and retryable 409 says when to come back.
+fn retry_after(fault: &Fault, status: StatusCode) -> Option<u32> {
+    const LIMIT_IS_SPENT: u32 = 60;
+    let wanted = match status.as_u16() {
+        429 if fault.code() == Code::CostLimitExceeded => None,
+        429 if !fault.retryable() => Some(LIMIT_IS_SPENT),
+        429 | 503 => Some(1),
+        409 if fault.retryable() => Some(1),
+        _ => None,
+    };
+    fault.retry_after_seconds().or(wanted)
+}
+
+/// One line for each failure, at the level of whoever has to act on it.
+fn log(fault: &Fault, request_id: &str, standing: &Standing) {
+    let code = fault.code();
+    let status = code.status();
+    let run = standing.run.map(tracing::field::display);
+    metrics::counter!("rungate_refusals_total", "code" => code.as_str()).increment(1);
+    match status {
+        500.. => tracing::warn!(
+            request.id = request_id, run.id = run, code = code.as_str(), status,
+            reason = fault.internal_reason(), upstream = ?fault.upstream_failure(),
+            "request.failed: {fault}"
+        ),
+        _ => tracing::debug!(
+            request.id = request_id, run.id = run, code = code.as_str(), status,
+            "request.refused: {fault}"
+        ),
+    }
+}

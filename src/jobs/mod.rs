@@ -1,0 +1,144 @@
+//! What runs beside the requests: leases, sweeps, events, counts. Every job is idempotent, takes no
+//! input, and may be late without anything being lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::gateway::Gateway;
+use crate::ledger::Event;
+use crate::ledger::postgres::{PostgresLedger, listen};
+
+/// How often refusals are written.
+const REFUSALS_EVERY: Duration = Duration::from_secs(1);
+/// How often runs that nobody calls for are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// How often reservations in our own name are looked through.
+const ORPHANS_EVERY: Duration = Duration::from_secs(5);
+/// How often a lease is renewed within its length.
+const RENEWALS_PER_LEASE: u32 = 5;
+/// How often dead gateways are looked for within a lease.
+const SWEEPS_PER_LEASE: u32 = 3;
+
+/// Starts the jobs that every gateway needs.
+pub fn start(
+    gateway: &Arc<Gateway>,
+    mut events: mpsc::UnboundedReceiver<Event>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    let (listening, until) = (Arc::clone(gateway), stop.clone());
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                () = until.cancelled() => return,
+                event = events.recv() => match event {
+                    Some(event) => listening.hear(event).await,
+                    None => return,
+                },
+            }
+        }
+    });
+    let counting = Arc::clone(gateway);
+    every(REFUSALS_EVERY, tasks, stop, move || write_refusals(Arc::clone(&counting)));
+    let forgetting = Arc::clone(gateway);
+    every(FORGET_EVERY, tasks, stop, move || {
+        let gateway = Arc::clone(&forgetting);
+        async move { gateway.directory.forget_idle() }
+    });
+}
+
+/// Starts the jobs of a gateway whose ledger is Postgres.
+pub fn start_postgres(
+    ledger: &Arc<PostgresLedger>,
+    lease: Duration,
+    events: mpsc::UnboundedSender<Event>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    tasks.spawn(listen(ledger.pool().clone(), events, stop.clone()));
+    let renewing = Arc::clone(ledger);
+    every(lease / RENEWALS_PER_LEASE, tasks, stop, move || renew(Arc::clone(&renewing)));
+    let sweeping = Arc::clone(ledger);
+    every(lease / SWEEPS_PER_LEASE, tasks, stop, move || sweep(Arc::clone(&sweeping)));
+    let releasing = Arc::clone(ledger);
+    every(ORPHANS_EVERY, tasks, stop, move || release_orphans(Arc::clone(&releasing)));
+}
+
+async fn write_refusals(gateway: Arc<Gateway>) {
+    if let Err(error) = gateway.refusals.flush(&gateway.ledger).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "refusals.flush_failed");
+    }
+    metrics::gauge!("rungate_calls_in_flight").set(gauge(gateway.in_flight()));
+}
+
+async fn renew(ledger: Arc<PostgresLedger>) {
+    if let Err(error) = ledger.lease().renew(ledger.pool()).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "lease.renewal_failed");
+    }
+    metrics::gauge!("rungate_settlement_backlog").set(gauge(ledger.backlog()));
+    let steady = usize::from(ledger.lease().is_steady());
+    metrics::gauge!("rungate_lease_steady").set(gauge(steady));
+}
+
+async fn sweep(ledger: Arc<PostgresLedger>) {
+    match ledger.sweep().await {
+        Ok(swept) if swept.gateways > 0 || swept.reservations > 0 => {
+            metrics::counter!("rungate_incidents_total", "kind" => "gateway_lost")
+                .increment(swept.reservations);
+            tracing::error!(
+                gateways = swept.gateways,
+                calls = swept.reservations,
+                "sweep.gateway_lost: calls of dead gateways were charged their worst case"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "sweep.failed");
+        }
+    }
+}
+
+async fn release_orphans(ledger: Arc<PostgresLedger>) {
+    match ledger.release_orphans().await {
+        Ok(0) => {}
+        Ok(released) => tracing::warn!(
+            calls = released,
+            "orphans.released: reservations whose answer was lost; nothing was sent on them"
+        ),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "orphans.failed");
+        }
+    }
+}
+
+/// Runs `job` at once and then at every tick, until `stop`.
+fn every<F>(
+    period: Duration,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    job: impl Fn() -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send,
+{
+    let until = stop.clone();
+    tasks.spawn(async move {
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = until.cancelled() => return,
+                _ = ticks.tick() => job().await,
+            }
+        }
+    });
+}
+
+/// A count as a gauge takes it.
+fn gauge(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,312 @@
+//! The ledger in memory: what `rungate dev` runs on, and the model of the other one.
+//!
+//! Every rule is the Postgres ledger's; only durability, leases and other gateways are missing.
+//! One lock guards everything, is held for no longer than the sums take, and never over an await.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::domain::id::RunId;
+use crate::domain::key::TokenHash;
+use crate::domain::money::Usd;
+use crate::domain::reservation::{Ask, Refusal};
+use crate::domain::run::{Registration, RunPatch, RunSnapshot, RunState};
+
+use super::grant::{Grant, Settle};
+use super::queue::{RunQueue, Turn};
+use super::{
+    CallRecord, Close, Event, Ledger, LedgerError, Page, Registered, RunKey, RunRecord, RunsError,
+    Settlement,
+};
+
+mod account;
+mod used;
+
+use account::{Account, Late};
+pub use account::KEPT_CALLS;
+
+/// The ledger of a gateway without a database. What it knows ends with the process.
+pub struct MemoryLedger {
+    books: Arc<Books>,
+    clock: fn() -> DateTime<Utc>,
+    events: UnboundedSender<Event>,
+}
+
+/// What grants settle into, and so what outlives the ledger while calls are in flight.
+struct Books {
+    state: Mutex<State>,
+}
+
+struct State {
+    runs: HashMap<RunId, Account>,
+    tokens: HashMap<TokenHash, RunId>,
+    by_creation: BTreeSet<(DateTime<Utc>, RunId)>,
+    newcomers: Option<Usd>,
+}
+
+impl MemoryLedger {
+    /// An empty ledger that reads the time from `clock` and tells `events` of every changed run.
+    ///
+    /// With `newcomers`, a run id that was never seen is registered when it is first looked up by
+    /// its id or asked money for: running, and capped at that many dollars.
+    pub fn new(
+        clock: fn() -> DateTime<Utc>,
+        newcomers: Option<Usd>,
+        events: UnboundedSender<Event>,
+    ) -> Arc<Self> {
+        let state = State {
+            runs: HashMap::new(),
+            tokens: HashMap::new(),
+            by_creation: BTreeSet::new(),
+            newcomers,
+        };
+        let books = Arc::new(Books { state: Mutex::new(state) });
+        Arc::new(Self { books, clock, events })
+    }
+
+    /// Where this ledger's grants settle.
+    pub fn books(&self) -> Arc<dyn Settle> {
+        Arc::clone(&self.books) as Arc<dyn Settle>
+    }
+
+    /// Changes one run and tells of it, unless the change is refused.
+    fn change(
+        &self,
+        run: RunId,
+        how: impl FnOnce(&mut State, DateTime<Utc>) -> Result<RunRecord, RunsError>,
+    ) -> Result<RunRecord, RunsError> {
+        let record = how(&mut self.books.state.lock(), (self.clock)())?;
+        let _nobody_listens = self.events.send(Event::RunChanged(run));
+        Ok(record)
+    }
+}
+
+impl State {
+    fn get(&mut self, run: RunId) -> Result<&mut Account, RunsError> {
+        self.runs.get_mut(&run).ok_or(RunsError::NotFound)
+    }
+
+    /// The run, registered on the spot where newcomers are welcome.
+    fn meet(&mut self, run: RunId, now: DateTime<Utc>) -> Option<&mut Account> {
+        if let Some(cap) = self.newcomers
+            && !self.runs.contains_key(&run)
+        {
+            self.insert(Account::newcomer(run, cap, now));
+        }
+        self.runs.get_mut(&run)
+    }
+
+    fn insert(&mut self, account: Account) {
+        let run = account.id();
+        self.tokens.insert(account.token(), run);
+        self.by_creation.insert((account.created_at(), run));
+        self.runs.insert(run, account);
+    }
+
+    fn register(
+        &mut self,
+        registrations: Vec<(Registration, TokenHash)>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Registered>, RunsError> {
+        let mut batch: HashMap<RunId, [u8; 32]> = HashMap::new();
+        for (registration, _) in &registrations {
+            let id = registration.id;
+            let known = self.runs.get(&id).map(Account::fingerprint);
+            let first = *batch.entry(id).or_insert(registration.fingerprint);
+            if known.unwrap_or(first) != registration.fingerprint {
+                return Err(RunsError::Conflict(id));
+            }
+        }
+        let register = |(registration, token): (Registration, TokenHash)| {
+            if let Some(account) = self.runs.get(&registration.id) {
+                return Registered::Existing(account.record());
+            }
+            let account = Account::open(registration, token, now);
+            let record = account.record();
+            self.insert(account);
+            Registered::New(record)
+        };
+        Ok(registrations.into_iter().map(register).collect())
+    }
+
+    /// Lets `change` replace a run's token, and keeps the index of tokens in step.
+    fn retoken(
+        &mut self,
+        run: RunId,
+        change: impl FnOnce(&mut Account) -> Result<(), RunsError>,
+    ) -> Result<RunRecord, RunsError> {
+        let account = self.get(run)?;
+        let old = account.token();
+        change(account)?;
+        let (new, record) = (account.token(), account.record());
+        self.tokens.remove(&old);
+        self.tokens.insert(new, run);
+        Ok(record)
+    }
+
+    fn list(&self, status: Option<RunState>, page: Page) -> Vec<RunRecord> {
+        let start = match page.after.map(RunId::from_uuid) {
+            None => Bound::Unbounded,
+            Some(after) => match self.runs.get(&after) {
+                Some(account) => Bound::Excluded((account.created_at(), after)),
+                None => return Vec::new(),
+            },
+        };
+        self.by_creation
+            .range((start, Bound::Unbounded))
+            .filter_map(|(_, run)| self.runs.get(run))
+            .filter(|account| status.is_none_or(|status| account.state() == status))
+            .take(usize::try_from(page.limit).unwrap_or(usize::MAX))
+            .map(Account::record)
+            .collect()
+    }
+}
+
+impl Settle for Books {
+    fn settle(&self, settlement: Settlement, queue: Arc<RunQueue>) {
+        let id = settlement.reservation.id;
+        let cost = settlement.outcome.charge.cost;
+        let late = {
+            let mut state = self.state.lock();
+            match state.runs.get_mut(&settlement.reservation.run) {
+                Some(account) => account.settle(settlement),
+                None => Some(Late::Unknown),
+            }
+        };
+        match late {
+            None => queue.wake_head(),
+            Some(Late::Repeated) => {}
+            Some(Late::Differs { booked }) => tracing::warn!(
+                call.id = %id, cost_usd = %cost, booked_usd = %booked,
+                "settlement.late: the call is booked with another charge; nothing was changed"
+            ),
+            Some(Late::Unknown) => tracing::warn!(
+                call.id = %id, cost_usd = %cost,
+                "settlement.unknown: there is no such reservation; nothing was changed"
+            ),
+        }
+    }
+}
+
+#[async_trait]
+impl Ledger for MemoryLedger {
+    async fn admit(
+        &self,
+        ask: Ask,
+        turn: &Arc<Turn>,
+    ) -> Result<Result<Grant, Refusal>, LedgerError> {
+        let now = (self.clock)();
+        let verdict = {
+            let mut state = self.books.state.lock();
+            match state.meet(ask.run, now) {
+                Some(account) if account.is_in_flight(ask.id) => {
+                    return Err(LedgerError::Unavailable("the reservation's id is taken".into()));
+                }
+                Some(account) => account.admit(ask, turn, now),
+                None => Err(Refusal::RunNotFound),
+            }
+        };
+        // Outside the lock, because a grant takes it when it is dropped.
+        Ok(verdict.map(|taken| Grant::new(taken, Arc::clone(turn.queue()), self.books())))
+    }
+
+    async fn find(&self, key: RunKey) -> Result<Option<RunSnapshot>, LedgerError> {
+        let mut state = self.books.state.lock();
+        let found = match key {
+            RunKey::Id(run) => state.meet(run, (self.clock)()).map(|account| account.snapshot()),
+            RunKey::Token(hash) => {
+                let run = state.tokens.get(&hash);
+                run.and_then(|run| state.runs.get(run)).map(Account::snapshot)
+            }
+        };
+        Ok(found)
+    }
+
+    async fn register(
+        &self,
+        registrations: Vec<(Registration, TokenHash)>,
+    ) -> Result<Vec<Registered>, RunsError> {
+        self.books.state.lock().register(registrations, (self.clock)())
+    }
+
+    async fn patch(&self, run: RunId, patch: RunPatch) -> Result<RunRecord, RunsError> {
+        self.change(run, |state, now| {
+            let account = state.get(run)?;
+            account.patch(patch, now)?;
+            Ok(account.record())
+        })
+    }
+
+    async fn close(&self, run: RunId, close: Close) -> Result<RunRecord, RunsError> {
+        self.change(run, |state, now| {
+            let account = state.get(run)?;
+            account.close(close, now);
+            Ok(account.record())
+        })
+    }
+
+    async fn open_attempt(
+        &self,
+        run: RunId,
+        status: RunState,
+        token: TokenHash,
+    ) -> Result<RunRecord, RunsError> {
+        self.change(run, |state, _| {
+            state.retoken(run, |account| account.open_attempt(status, token))
+        })
+    }
+
+    async fn rotate_token(&self, run: RunId, token: TokenHash) -> Result<RunRecord, RunsError> {
+        self.change(run, |state, _| {
+            state.retoken(run, |account| {
+                account.rotate_token(token);
+                Ok(())
+            })
+        })
+    }
+
+    async fn record(&self, run: RunId) -> Result<Option<RunRecord>, LedgerError> {
+        Ok(self.books.state.lock().runs.get(&run).map(Account::record))
+    }
+
+    async fn list(
+        &self,
+        status: Option<RunState>,
+        page: Page,
+    ) -> Result<Vec<RunRecord>, LedgerError> {
+        Ok(self.books.state.lock().list(status, page))
+    }
+
+    async fn calls(&self, run: RunId, page: Page) -> Result<Vec<CallRecord>, LedgerError> {
+        let state = self.books.state.lock();
+        Ok(state.runs.get(&run).map(|account| account.calls(page)).unwrap_or_default())
+    }
+
+    async fn count_refusals(
+        &self,
+        refusals: Vec<(RunId, &'static str, u64)>,
+    ) -> Result<(), LedgerError> {
+        let mut state = self.books.state.lock();
+        for (run, code, count) in refusals {
+            if let Some(account) = state.runs.get_mut(&run) {
+                account.count_refusal(code, count);
+            }
+        }
+        Ok(())
+    }
+
+    async fn ready(&self) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    async fn flush(&self) {}
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,346 @@
+//! The ledger in Postgres.
+//!
+//! Admissions and settlements go through lanes, a few of each, chosen by the run: what arrives
+//! while a lane's statement is under way shares the next one. A lane owns its connection, so no
+//! call waits for a pool and no locked row holds up runs of another lane. Everything else – the
+//! registry, reads, leases – uses an ordinary pool.
+
+use std::collections::HashSet;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use crate::domain::id::{ReservationId, RunId};
+use crate::domain::key::TokenHash;
+use crate::domain::reservation::{Ask, Refusal};
+use crate::domain::run::{Registration, RunPatch, RunSnapshot, RunState};
+
+use super::grant::{Grant, Settle};
+use super::queue::{RunQueue, Turn};
+use super::{
+    CallRecord, Close, Event, Ledger, LedgerError, Page, Registered, RunKey, RunRecord, RunsError,
+    Settlement,
+};
+
+mod admit;
+mod check;
+mod connection;
+mod lease;
+mod listen;
+mod read;
+mod runs;
+mod settle;
+pub mod statements;
+
+pub use check::{Finding, check};
+pub use lease::{Lease, Swept};
+pub use listen::listen;
+
+/// The longest that Postgres works on one statement of the ledger.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(4);
+/// The longest that a statement waits for a row.
+pub const LOCK_TIMEOUT: Duration = Duration::from_millis(1500);
+/// The longest that the gateway waits for a new connection.
+pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// The longest that a call waits for the ledger before it is refused as unavailable.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(4500);
+/// Admissions that can wait for one lane.
+const LANE_CAPACITY: usize = 4096;
+/// Settlements that may wait to be written before admission stops.
+pub const MAX_BACKLOG: usize = 65_536;
+/// Connections of the pool that everything but the lanes uses.
+const POOL_CONNECTIONS: u32 = 8;
+/// Lanes of each kind.
+const LANES: usize = 4;
+
+/// Why the ledger could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL is not one of Postgres.
+    #[error("DATABASE_URL is not a Postgres URL such as postgres://user@host/database")]
+    Url(#[source] sqlx::Error),
+    /// There is no connection to be had.
+    #[error("Postgres cannot be reached; check DATABASE_URL and that the server accepts it")]
+    Connect(#[source] sqlx::Error),
+    /// The schema cannot be brought up to date.
+    #[error("the database schema cannot be migrated")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// The first lease was not granted.
+    #[error("the gateway could not register itself")]
+    Lease(#[source] sqlx::Error),
+}
+
+/// The ledger in Postgres, as one gateway process sees it.
+pub struct PostgresLedger {
+    pool: PgPool,
+    admissions: Vec<mpsc::Sender<admit::Job>>,
+    books: Arc<Books>,
+    lease: Arc<Lease>,
+}
+
+/// What the lanes share.
+struct Books {
+    settlements: Vec<mpsc::UnboundedSender<settle::Job>>,
+    backlog: AtomicUsize,
+    written: Notify,
+    live: Mutex<HashSet<ReservationId>>,
+}
+
+/// The options with which every connection is made, whatever the database's defaults.
+///
+/// # Errors
+/// If the URL is malformed.
+pub fn connect_options(url: &str) -> Result<PgConnectOptions, OpenError> {
+    let options = PgConnectOptions::from_str(url).map_err(OpenError::Url)?;
+    Ok(options.application_name("rungate").options([
+        ("default_transaction_isolation", "read committed".to_owned()),
+        ("synchronous_commit", "on".to_owned()),
+        ("lock_timeout", LOCK_TIMEOUT.as_millis().to_string()),
+        ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
+        ("idle_in_transaction_session_timeout", "10000".to_owned()),
+        ("timezone", "UTC".to_owned()),
+        ("jit", "off".to_owned()),
+    ]))
+}
+
+/// A pool for everything but the lanes.
+///
+/// # Errors
+/// If no connection can be made.
+pub async fn connect(options: PgConnectOptions) -> Result<PgPool, OpenError> {
+    PgPoolOptions::new()
+        .max_connections(POOL_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(true)
+        .connect_with(options)
+        .await
+        .map_err(OpenError::Connect)
+}
+
+/// Brings the schema up to date. Gateways that start together take turns.
+///
+/// # Errors
+/// If a migration fails or the database is newer than this program.
+pub async fn migrate(options: &PgConnectOptions) -> Result<(), OpenError> {
+    use sqlx::{Connection as _, PgConnection};
+    let patient = options.clone().options([("lock_timeout", "60000"), ("statement_timeout", "0")]);
+    let mut connection =
+        PgConnection::connect_with(&patient).await.map_err(OpenError::Connect)?;
+    sqlx::migrate!("./migrations").run(&mut connection).await.map_err(OpenError::Migrate)?;
+    let _closed_politely = connection.close().await;
+    Ok(())
+}
+
+impl PostgresLedger {
+    /// Connects, migrates, takes a lease and starts the lanes on `tasks`.
+    ///
+    /// # Errors
+    /// If the database cannot be used.
+    pub async fn open(
+        url: &str,
+        lease: Duration,
+        tasks: &TaskTracker,
+    ) -> Result<Arc<Self>, OpenError> {
+        let options = connect_options(url)?;
+        migrate(&options).await?;
+        let pool = connect(options.clone()).await?;
+        let lease = Arc::new(Lease::take(&pool, lease).await.map_err(OpenError::Lease)?);
+
+        let (settlements, settle_inboxes): (Vec<_>, Vec<_>) =
+            (0..LANES).map(|_| mpsc::unbounded_channel()).unzip();
+        let books = Arc::new(Books {
+            settlements,
+            backlog: AtomicUsize::new(0),
+            written: Notify::new(),
+            live: Mutex::new(HashSet::new()),
+        });
+        for inbox in settle_inboxes {
+            tasks.spawn(settle::run_lane(inbox, options.clone(), Arc::downgrade(&books)));
+        }
+        let mut admissions = Vec::with_capacity(LANES);
+        for _ in 0..LANES {
+            let (sender, inbox) = mpsc::channel(LANE_CAPACITY);
+            admissions.push(sender);
+            let lane = admit::Lane::new(options.clone(), Arc::clone(&books), Arc::clone(&lease));
+            tasks.spawn(lane.run(inbox));
+        }
+        Ok(Arc::new(Self { pool, admissions, books, lease }))
+    }
+
+    /// This gateway's lease.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// The pool, for jobs beside the ledger.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Expires reservations of dead gateways, if this gateway's own lease is steady.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn sweep(&self) -> Result<Swept, LedgerError> {
+        lease::sweep(&self.pool, &self.lease).await.map_err(unavailable)
+    }
+
+    /// Releases reservations in this gateway's name that it does not know: the answer to their
+    /// admission was lost, so nothing was sent on them.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn release_orphans(&self) -> Result<u64, LedgerError> {
+        let stale = lease::stale_reservations(&self.pool, &self.lease).await.map_err(unavailable)?;
+        let unknown: Vec<_> = {
+            let live = self.books.live.lock();
+            stale.into_iter().filter(|found| !live.contains(&found.id)).collect()
+        };
+        settle::release(&self.pool, &unknown).await.map_err(unavailable)
+    }
+
+    /// Settlements that wait to be written.
+    pub fn backlog(&self) -> usize {
+        self.books.backlog.load(Ordering::Relaxed)
+    }
+
+    /// Reservations that this gateway knows to be in flight.
+    pub fn in_flight(&self) -> usize {
+        self.books.live.lock().len()
+    }
+}
+
+/// Which lane serves a run.
+fn lane_of(run: RunId, lanes: usize) -> usize {
+    let folded = run.uuid().as_u128();
+    // The low bits are random in every version of UUID that is in use for runs.
+    usize::try_from((folded ^ (folded >> 64)) & 0xffff).unwrap_or(0) % lanes.max(1)
+}
+
+fn unavailable(error: sqlx::Error) -> LedgerError {
+    LedgerError::Unavailable(Box::new(error))
+}
+
+impl Settle for Books {
+    fn settle(&self, settlement: Settlement, queue: Arc<RunQueue>) {
+        self.backlog.fetch_add(1, Ordering::Relaxed);
+        let lane = lane_of(settlement.reservation.run, self.settlements.len());
+        let Some(sender) = self.settlements.get(lane) else { return };
+        if sender.send(settle::Job { settlement, queue }).is_err() {
+            tracing::error!("settlement.lane_gone: a call is left to the sweeper's worst case");
+            self.backlog.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[async_trait]
+impl Ledger for PostgresLedger {
+    async fn admit(
+        &self,
+        ask: Ask,
+        turn: &Arc<Turn>,
+    ) -> Result<Result<Grant, Refusal>, LedgerError> {
+        if self.backlog() >= MAX_BACKLOG {
+            return Err(LedgerError::Backlog);
+        }
+        let lane = lane_of(ask.run, self.admissions.len());
+        let Some(sender) = self.admissions.get(lane) else {
+            return Err(LedgerError::Backlog);
+        };
+        let (reply, answer) = oneshot::channel();
+        let job = admit::Job { ask, turn: Arc::clone(turn), reply };
+        sender.try_send(job).map_err(|_| LedgerError::Backlog)?;
+        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(Ok(verdict)) => verdict,
+            Ok(Err(gone)) => Err(LedgerError::Unavailable(Box::new(gone))),
+            Err(late) => Err(LedgerError::Unavailable(Box::new(late))),
+        }
+    }
+
+    async fn find(&self, key: RunKey) -> Result<Option<RunSnapshot>, LedgerError> {
+        read::find(&self.pool, key).await.map_err(unavailable)
+    }
+
+    async fn register(
+        &self,
+        registrations: Vec<(Registration, TokenHash)>,
+    ) -> Result<Vec<Registered>, RunsError> {
+        runs::register(&self.pool, registrations).await
+    }
+
+    async fn patch(&self, run: RunId, patch: RunPatch) -> Result<RunRecord, RunsError> {
+        runs::patch(&self.pool, run, patch).await
+    }
+
+    async fn close(&self, run: RunId, close: Close) -> Result<RunRecord, RunsError> {
+        runs::close(&self.pool, run, close).await
+    }
+
+    async fn open_attempt(
+        &self,
+        run: RunId,
+        status: RunState,
+        token: TokenHash,
+    ) -> Result<RunRecord, RunsError> {
+        runs::open_attempt(&self.pool, run, status, token).await
+    }
+
+    async fn rotate_token(&self, run: RunId, token: TokenHash) -> Result<RunRecord, RunsError> {
+        runs::rotate_token(&self.pool, run, token).await
+    }
+
+    async fn record(&self, run: RunId) -> Result<Option<RunRecord>, LedgerError> {
+        read::record(&self.pool, run).await.map_err(unavailable)
+    }
+
+    async fn list(
+        &self,
+        status: Option<RunState>,
+        page: Page,
+    ) -> Result<Vec<RunRecord>, LedgerError> {
+        read::list(&self.pool, status, page).await.map_err(unavailable)
+    }
+
+    async fn calls(&self, run: RunId, page: Page) -> Result<Vec<CallRecord>, LedgerError> {
+        read::calls(&self.pool, run, page).await.map_err(unavailable)
+    }
+
+    async fn count_refusals(
+        &self,
+        refusals: Vec<(RunId, &'static str, u64)>,
+    ) -> Result<(), LedgerError> {
+        runs::count_refusals(&self.pool, &refusals).await.map_err(unavailable)
+    }
+
+    async fn ready(&self) -> Result<(), LedgerError> {
+        if self.backlog() >= MAX_BACKLOG {
+            return Err(LedgerError::Backlog);
+        }
+        sqlx::query(statements::PING).execute(&self.pool).await.map_err(unavailable)?;
+        Ok(())
+    }
+
+    async fn flush(&self) {
+        loop {
+            let written = self.books.written.notified();
+            if self.books.backlog.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            // The timeout covers a settlement that is written between the check and the wait.
+            let _tick = tokio::time::timeout(Duration::from_millis(50), written).await;
+        }
+    }
+}
+
+/// Sends an event; nobody listening is no failure.
+fn announce(events: &mpsc::UnboundedSender<Event>, event: Event) {
+    let _nobody_listens = events.send(event);
+}

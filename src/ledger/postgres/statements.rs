@@ -1,0 +1,194 @@
+//! Every statement of the ledger, as constant text. A test prepares each of them.
+
+/// Answers if the database does.
+pub const PING: &str = "SELECT 1";
+
+/// Admits a batch; see the function's own comment.
+pub const ADMIT: &str = "SELECT verdict, state, attempt, unit, limit_amount, spent, reserved, \
+    usd_limit, usd_spent, usd_reserved \
+    FROM ledger_admit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+
+/// Settles a batch; answers the ids that were moved.
+pub const SETTLE: &str = "SELECT ledger_settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
+    $13, $14)";
+
+/// What calls of these ids were booked at.
+pub const BOOKED_COSTS: &str = "SELECT id, cost_usd FROM calls WHERE id = ANY ($1)";
+
+/// A gateway's first lease, of `$2` seconds.
+pub const TAKE_LEASE: &str = "INSERT INTO gateways (id, lease_until) \
+    VALUES ($1, clock_timestamp() + $2 * interval '1 second')";
+
+/// Renews a lease of `$2` seconds unless the gateway was declared dead. A gap of half a lease since
+/// the last renewal ends its steadiness. Answers whether it has been steady for a whole lease.
+pub const RENEW_LEASE: &str = "UPDATE gateways SET \
+    steady_since = CASE WHEN clock_timestamp() - renewed_at < $2 * interval '0.5 second' \
+        THEN steady_since ELSE clock_timestamp() END, \
+    renewed_at = clock_timestamp(), \
+    lease_until = clock_timestamp() + $2 * interval '1 second' \
+    WHERE id = $1 AND NOT dead \
+    RETURNING clock_timestamp() - steady_since >= $2 * interval '1 second'";
+
+/// Declares gateways dead whose lease has lapsed; final.
+pub const DECLARE_DEAD: &str = "UPDATE gateways SET dead = true \
+    WHERE NOT dead AND lease_until <= clock_timestamp() RETURNING id";
+
+/// Expires what dead gateways had in flight.
+pub const EXPIRE: &str = "SELECT ledger_expire($1)";
+
+/// Forgets gateways that died long ago and left nothing.
+pub const FORGET_DEAD: &str = "DELETE FROM gateways g \
+    WHERE g.dead AND g.lease_until < clock_timestamp() - interval '1 day' \
+    AND NOT EXISTS (SELECT 1 FROM reservations r WHERE r.gateway_id = g.id)";
+
+/// A gateway that leaves in order, with nothing in flight, needs no lease to lapse.
+pub const LEAVE: &str = "UPDATE gateways SET dead = true, lease_until = clock_timestamp() \
+    WHERE id = $1";
+
+/// Reservations of a gateway that are older than any statement can take, in seconds `$2`.
+pub const STALE_RESERVATIONS: &str = "SELECT id, budget_ids FROM reservations \
+    WHERE gateway_id = $1 AND created_at < clock_timestamp() - $2 * interval '1 second'";
+
+/// A run as a gateway knows it, by id.
+pub const FIND_BY_ID: &str = concat!(
+    "SELECT r.organization_id, r.id, r.state, r.attempt, r.token_hash, r.cut, r.allowed_models, ",
+    "r.max_concurrency, r.requests_per_minute, r.max_output_tokens_per_call, r.on_cap, ",
+    "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at ",
+    "FROM runs r WHERE r.id = $1"
+);
+
+/// The same by the current attempt's token.
+pub const FIND_BY_TOKEN: &str = concat!(
+    "SELECT r.organization_id, r.id, r.state, r.attempt, r.token_hash, r.cut, r.allowed_models, ",
+    "r.max_concurrency, r.requests_per_minute, r.max_output_tokens_per_call, r.on_cap, ",
+    "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at ",
+    "FROM runs r WHERE r.token_hash = $1"
+);
+
+/// The same for a page of runs in the order of their registration.
+pub const LIST: &str = concat!(
+    "SELECT r.organization_id, r.id, r.state, r.attempt, r.token_hash, r.cut, r.allowed_models, ",
+    "r.max_concurrency, r.requests_per_minute, r.max_output_tokens_per_call, r.on_cap, ",
+    "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at ",
+    "FROM runs r WHERE ($1::text IS NULL OR r.state = $1) AND ($2::uuid IS NULL OR ",
+    "(r.created_at, r.id) > (SELECT a.created_at, a.id FROM runs a WHERE a.id = $2)) ",
+    "ORDER BY r.created_at, r.id LIMIT $3"
+);
+
+/// The budgets of runs.
+pub const BUDGETS: &str = "SELECT scope_id, id, unit, limit_amount, spent, reserved \
+    FROM budgets WHERE scope = 'run' AND scope_id = ANY ($1)";
+
+/// How much runs have in flight.
+pub const IN_FLIGHT: &str =
+    "SELECT run_id, count(*) FROM reservations WHERE run_id = ANY ($1) GROUP BY run_id";
+
+/// What runs used, by model and source.
+pub const USED: &str = "SELECT run_id, model, cost_source, count(*), \
+    sum(uncached_input_tokens + cached_input_tokens + cache_write_tokens)::bigint, \
+    sum(cached_input_tokens)::bigint, sum(output_tokens)::bigint, sum(cost_usd) \
+    FROM calls WHERE run_id = ANY ($1) AND cost_source <> 'none' \
+    GROUP BY run_id, model, cost_source ORDER BY run_id, model, cost_source";
+
+/// How often runs were refused.
+pub const REFUSALS: &str = "SELECT run_id, code, count FROM refusals \
+    WHERE run_id = ANY ($1) ORDER BY code";
+
+/// A page of a run's calls.
+pub const CALLS: &str = "SELECT id, request_id, attempt, model, provider, endpoint, price_version, \
+    served_model, uncached_input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, \
+    reasoning_tokens, cost_usd, cost_source, flag, status, latency_ms, ttfb_ms, created_at \
+    FROM calls WHERE run_id = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3";
+
+/// Registers a run, unless its id is taken.
+pub const INSERT_RUN: &str = "INSERT INTO runs (organization_id, id, state, token_hash, \
+    allowed_models, max_concurrency, requests_per_minute, max_output_tokens_per_call, on_cap, \
+    require_token, expires_at, metadata, fingerprint, closed_at, cut) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::jsonb, $13, \
+        CASE WHEN $14 THEN clock_timestamp() END, $15) \
+    ON CONFLICT DO NOTHING";
+
+/// The registration that took an id.
+pub const FINGERPRINT: &str = "SELECT fingerprint FROM runs WHERE id = $1";
+
+/// Gives a run a budget.
+pub const INSERT_BUDGET: &str = "INSERT INTO budgets \
+    (organization_id, id, scope, scope_id, unit, \"window\", limit_amount) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+/// Locks a run's budgets, in the order that everybody keeps. Whoever changes a run does this first.
+pub const LOCK_BUDGETS: &str = "SELECT id, unit, spent FROM budgets \
+    WHERE scope = 'run' AND scope_id = $1 ORDER BY id FOR UPDATE";
+
+/// Changes a run's cap.
+pub const SET_LIMIT: &str = "UPDATE budgets SET limit_amount = $2, \
+    lowered = lowered OR $2 < spent + reserved WHERE id = $1";
+
+/// Writes what may change of a run.
+pub const UPDATE_RUN: &str = "UPDATE runs SET state = $2, cut = $3, expires_at = $4, \
+    metadata = coalesce($5::jsonb, metadata), close_reason = $6, \
+    closed_at = CASE WHEN $7 THEN coalesce(closed_at, clock_timestamp()) END WHERE id = $1";
+
+/// Opens the next attempt.
+pub const NEXT_ATTEMPT: &str = "UPDATE runs SET state = $2, attempt = attempt + 1, \
+    token_hash = $3, cut = false, close_reason = NULL, closed_at = NULL WHERE id = $1";
+
+/// Replaces a token.
+pub const SET_TOKEN: &str = "UPDATE runs SET token_hash = $2 WHERE id = $1";
+
+/// Tells every gateway that a run changed.
+pub const NOTIFY_RUN: &str = "SELECT pg_notify('rungate', 'run:' || $1)";
+
+/// Adds to the counts of refusals of runs that exist.
+pub const COUNT_REFUSALS: &str = "INSERT INTO refusals (organization_id, run_id, code, count) \
+    SELECT r.organization_id, r.id, i.code, i.count \
+    FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS i (run_id, code, count) \
+    JOIN runs r ON r.id = i.run_id ORDER BY r.id, i.code \
+    ON CONFLICT (run_id, code) DO UPDATE SET count = refusals.count + excluded.count";
+
+/// Budgets whose sums differ from their calls' and reservations', with both.
+pub const CHECK_SUMS: &str = "SELECT b.id, b.scope_id, b.unit, b.spent, coalesce(c.spent, 0), \
+        b.reserved, coalesce(r.reserved, 0) \
+    FROM budgets b \
+    LEFT JOIN (SELECT x.id AS budget_id, x.unit, sum(CASE x.unit WHEN 'usd' THEN k.cost_usd \
+            WHEN 'tokens' THEN k.uncached_input_tokens + k.cached_input_tokens \
+                + k.cache_write_tokens + k.output_tokens \
+            ELSE (k.cost_source <> 'none')::int END) AS spent \
+        FROM calls k CROSS JOIN LATERAL unnest(k.budget_ids) AS u (id) \
+        JOIN budgets x ON x.id = u.id GROUP BY x.id, x.unit) c ON c.budget_id = b.id \
+    LEFT JOIN (SELECT x.id AS budget_id, sum(CASE x.unit WHEN 'usd' THEN v.usd \
+            WHEN 'tokens' THEN v.tokens ELSE 1 END) AS reserved \
+        FROM reservations v CROSS JOIN LATERAL unnest(v.budget_ids) AS u (id) \
+        JOIN budgets x ON x.id = u.id GROUP BY x.id) r ON r.budget_id = b.id \
+    WHERE b.spent <> coalesce(c.spent, 0) OR b.reserved <> coalesce(r.reserved, 0)";
+
+/// Budgets past their limit although it was never lowered and no provider overran a reservation.
+pub const CHECK_LIMITS: &str = "SELECT b.id, b.scope_id, b.unit, b.limit_amount, \
+        b.spent + b.reserved \
+    FROM budgets b WHERE b.spent + b.reserved > b.limit_amount AND NOT b.lowered AND NOT EXISTS \
+    (SELECT 1 FROM calls c WHERE b.id = ANY (c.budget_ids) AND c.run_id = b.scope_id \
+        AND c.flag = 'over_reservation')";
+
+/// Rows of the ledger that contradict each other: ids both in flight and ended, calls that were
+/// released and yet cost something, charges of nothing that are not called so.
+pub const CHECK_ROWS: &str = "SELECT c.id, 'is both in flight and ended' FROM calls c \
+        JOIN reservations r ON r.id = c.id \
+    UNION ALL SELECT c.id, 'was released and yet has a cost' FROM calls c \
+        WHERE c.cost_source = 'none' AND c.cost_usd <> 0 \
+    UNION ALL SELECT c.id, 'names a run that does not exist' FROM calls c \
+        WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = c.run_id)";
+
+/// How much there is to check.
+pub const CHECK_COUNTS: &str = "SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM budgets), \
+    (SELECT count(*) FROM reservations), (SELECT count(*) FROM calls), \
+    (SELECT count(*) FROM reservations v WHERE NOT EXISTS \
+        (SELECT 1 FROM gateways g WHERE g.id = v.gateway_id AND NOT g.dead))";
+
+/// Every statement above.
+pub const ALL: [&str; 33] = [
+    PING, ADMIT, SETTLE, BOOKED_COSTS, TAKE_LEASE, RENEW_LEASE, DECLARE_DEAD, EXPIRE, FORGET_DEAD,
+    LEAVE, STALE_RESERVATIONS, FIND_BY_ID, FIND_BY_TOKEN, LIST, BUDGETS, IN_FLIGHT, USED, REFUSALS,
+    CALLS, INSERT_RUN, FINGERPRINT, INSERT_BUDGET, LOCK_BUDGETS, SET_LIMIT, UPDATE_RUN,
+    NEXT_ATTEMPT, SET_TOKEN, NOTIFY_RUN, COUNT_REFUSALS, CHECK_SUMS, CHECK_LIMITS, CHECK_ROWS,
+    CHECK_COUNTS,
+];

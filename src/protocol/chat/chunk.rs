@@ -1,0 +1,178 @@
+//! One chunk of a streamed answer, read once and without allocating for each.
+//!
+//! Lenient where the request is strict: what is not needed may look as it likes.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::protocol::json::Key;
+
+/// How much text is kept for counting, in bytes; what goes beyond is only measured.
+const MAX_TEXT_BYTES: usize = 1 << 20;
+
+/// Members of a tool call that are not made of output tokens, and those that say what a part is.
+const LABELS: [&str; 6] = ["id", "type", "index", "role", "format", "signature"];
+
+/// What the meter needs of a chunk.
+#[derive(Debug, Default)]
+pub(super) struct Chunk<'a> {
+    pub(super) model: Option<&'a str>,
+    pub(super) usage: Option<&'a str>,
+    pub(super) error: Option<&'a str>,
+    pub(super) has_choices: bool,
+}
+
+/// The output that has come so far.
+#[derive(Debug, Default)]
+pub(super) struct OutputText {
+    kept: String,
+    beyond: u64,
+}
+
+impl OutputText {
+    pub(super) const fn saw_any(&self) -> bool {
+        !self.kept.is_empty() || self.beyond > 0
+    }
+
+    pub(super) fn parts(&self) -> (&str, u64) {
+        (&self.kept, self.beyond)
+    }
+
+    fn push(&mut self, text: &str) {
+        // Once full it stays full, so that what is kept is the beginning.
+        if self.beyond == 0 && self.kept.len() + text.len() <= MAX_TEXT_BYTES {
+            self.kept.push_str(text);
+        } else {
+            self.beyond = self.beyond.saturating_add(text.len() as u64);
+        }
+    }
+}
+
+/// Reads a chunk and adds its text; `None` if it is no JSON.
+pub(super) fn read<'a>(data: &'a [u8], text: &mut OutputText) -> Option<Chunk<'a>> {
+    let data = std::str::from_utf8(data).ok()?;
+    let mut chunk = Chunk::default();
+    let mut deserializer = serde_json::Deserializer::from_str(data);
+    let reader = Reader { level: Level::Chunk(&mut chunk), text };
+    reader.deserialize(&mut deserializer).ok()?;
+    deserializer.end().ok()?;
+    Some(chunk)
+}
+
+/// Where in a chunk the reader is.
+enum Level<'c, 'a> {
+    Chunk(&'c mut Chunk<'a>),
+    Choices(&'c mut bool),
+    Choice,
+    Delta,
+    /// Below a member of the delta that is output.
+    Output,
+}
+
+struct Reader<'c, 'a> {
+    level: Level<'c, 'a>,
+    text: &'c mut OutputText,
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<(), E> {
+        if matches!(self.level, Level::Output) {
+            self.text.push(value);
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let Self { level, text } = self;
+        match level {
+            Level::Choices(has_choices) => {
+                while seq.next_element_seed(Reader { level: Level::Choice, text })?.is_some() {
+                    *has_choices = true;
+                }
+            }
+            Level::Output => {
+                while seq.next_element_seed(Reader { level: Level::Output, text })?.is_some() {}
+            }
+            Level::Chunk(_) | Level::Choice | Level::Delta => {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { mut level, text } = self;
+        while let Some(key) = map.next_key_seed(Key)? {
+            let next = match (&mut level, key.as_ref()) {
+                (Level::Chunk(chunk), "choices") => Level::Choices(&mut chunk.has_choices),
+                (Level::Chunk(chunk), name) => {
+                    chunk.take(name, &mut map)?;
+                    continue;
+                }
+                (Level::Choice, "delta") => Level::Delta,
+                (
+                    Level::Delta,
+                    "content" | "refusal" | "reasoning_content" | "reasoning" | "tool_calls"
+                    | "function_call",
+                ) => Level::Output,
+                (Level::Output, name) if !LABELS.contains(&name) => Level::Output,
+                (Level::Choices(_) | Level::Choice | Level::Delta | Level::Output, _) => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            map.next_value_seed(Reader { level: next, text })?;
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Chunk<'a> {
+    fn take<A: MapAccess<'a>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        let slot = match name {
+            "model" => &mut self.model,
+            "usage" => &mut self.usage,
+            "error" => &mut self.error,
+            _ => return map.next_value::<IgnoredAny>().map(|_| ()),
+        };
+        let raw: &'a RawValue = map.next_value()?;
+        *slot = Some(raw.get()).filter(|raw| *raw != "null");
+        Ok(())
+    }
+}

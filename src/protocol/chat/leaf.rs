@@ -1,0 +1,297 @@
+//! Single values of a request: what each may be, and what is kept of it.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::fields::{Action, Field, Shape};
+use super::image;
+use super::parse::{Stopped, Walk};
+use crate::domain::fault::Code::{InvalidRequest, ParameterNotAllowed};
+use crate::domain::usage::MAX_TOKENS;
+use crate::protocol::json;
+
+/// The most choices of one call.
+const MAX_CHOICES: u64 = 16;
+/// The longest model name, in bytes.
+const MAX_MODEL_BYTES: usize = 256;
+/// The longest number literal, in bytes; the longest useful one has about 25.
+const MAX_NUMBER_BYTES: usize = 64;
+/// The longest raw string that is compared with a list of words, in bytes.
+const MAX_WORD_BYTES: usize = 256;
+
+type Outcome = Result<(), Stopped>;
+
+impl Walk<'_> {
+    /// Reads one value; tells whether it is there, which null is not.
+    pub(super) fn leaf(&mut self, field: &Field, raw: &str) -> Result<bool, Stopped> {
+        if raw == "null" {
+            // Providers want to see that an assistant's content is null beside its tool calls.
+            if matches!(field.shape, Shape::Content) {
+                self.pass(field, raw);
+            }
+            return Ok(false);
+        }
+        match field.shape {
+            Shape::Refused => {
+                let says = format!("is not passed on: {}", field.note);
+                return Err(self.stop(ParameterNotAllowed, &says));
+            }
+            Shape::Word(words) => {
+                self.word(words, raw)?;
+                self.pass(field, raw);
+            }
+            Shape::Tag(words) => {
+                self.tag = Some(self.tag(words, raw)?);
+                self.pass(field, raw);
+            }
+            // These are written at the end, if at all.
+            Shape::Model => self.model(raw)?,
+            Shape::Stream => self.head.stream = self.flag(raw)?,
+            Shape::IncludeUsage => self.head.include_usage = self.flag(raw)?,
+            Shape::Choices => {
+                let count = self.whole(raw, MAX_CHOICES)?;
+                self.head.choices = u32::try_from(count).ok();
+            }
+            Shape::Limit => self.limit(raw)?,
+            Shape::Seed => self.head.seed = Some(self.integer(raw)?),
+            Shape::Metadata => self.metadata(raw)?,
+            Shape::RunName => {
+                let name = self.text(raw)?.into_owned();
+                self.head.run_names.push(name);
+            }
+            shape => {
+                self.check(shape, raw)?;
+                if field.action == Action::Passed {
+                    self.pass(field, raw);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Values that are only looked at.
+    fn check(&mut self, shape: Shape, raw: &str) -> Outcome {
+        match shape {
+            Shape::Text => self.sound(raw, "must be a string"),
+            Shape::TextOr(_) => self.sound(raw, "must be a string or an object"),
+            Shape::Content => self.sound(raw, "must be a string, an array of parts or null"),
+            Shape::Number => self.number(raw),
+            Shape::Integer => self.integer(raw).map(|_| ()),
+            Shape::Flag => self.flag(raw).map(|_| ()),
+            Shape::Free => self.free(raw),
+            Shape::Numbers => self.numbers(raw),
+            Shape::Texts(limit) => self.texts(raw, limit),
+            Shape::ImageUrl => self.image(raw),
+            Shape::Empty => self.empty(raw),
+            Shape::Store => self.store(raw),
+            Shape::Tier => self.tier(raw),
+            Shape::Modalities => self.modalities(raw),
+            // Handled by the caller; a new one that is not shall not pass.
+            Shape::Refused
+            | Shape::Word(_)
+            | Shape::Tag(_)
+            | Shape::Object(_)
+            | Shape::Array(..)
+            | Shape::Model
+            | Shape::Stream
+            | Shape::IncludeUsage
+            | Shape::Choices
+            | Shape::Limit
+            | Shape::Seed
+            | Shape::Metadata
+            | Shape::RunName => Err(self.stop(ParameterNotAllowed, "is not passed on")),
+        }
+    }
+
+    fn sound(&mut self, raw: &str, says: &str) -> Outcome {
+        if !raw.starts_with('"') {
+            return Err(self.stop(InvalidRequest, says));
+        }
+        if json::has_whole_characters(raw) { Ok(()) } else { Err(self.half_character()) }
+    }
+
+    fn half_character(&mut self) -> Stopped {
+        let says = "has half of a surrogate pair; send whole characters";
+        self.stop(InvalidRequest, says)
+    }
+
+    fn text<'r>(&mut self, raw: &'r str) -> Result<Cow<'r, str>, Stopped> {
+        self.sound(raw, "must be a string")?;
+        json::text(raw).ok_or_else(|| self.half_character())
+    }
+
+    fn word(&mut self, words: &[&'static str], raw: &str) -> Outcome {
+        if find_word(words, raw).is_some() {
+            return Ok(());
+        }
+        Err(self.stop(InvalidRequest, &format!("must be one of {}", words.join(", "))))
+    }
+
+    fn tag(&mut self, words: &'static [&'static str], raw: &str) -> Result<&'static str, Stopped> {
+        self.sound(raw, "must be a string")?;
+        let found = find_word(words, raw);
+        found.ok_or_else(|| {
+            let says = format!(
+                "may only be {}: anything else reaches outside or has no price here",
+                words.join(", ")
+            );
+            self.stop(ParameterNotAllowed, &says)
+        })
+    }
+
+    fn flag(&mut self, raw: &str) -> Result<bool, Stopped> {
+        match raw {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(self.stop(InvalidRequest, "must be true or false")),
+        }
+    }
+
+    fn number(&mut self, raw: &str) -> Outcome {
+        // The syntax is known to be JSON's, which has no word for infinity.
+        let is_number = raw.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+        let finite = raw.parse().is_ok_and(f64::is_finite);
+        if is_number && finite && raw.len() <= MAX_NUMBER_BYTES {
+            return Ok(());
+        }
+        Err(self.stop(InvalidRequest, "must be a finite number"))
+    }
+
+    fn integer(&mut self, raw: &str) -> Result<i64, Stopped> {
+        raw.parse().map_err(|_| self.stop(InvalidRequest, "must be a whole number (64 bits)"))
+    }
+
+    /// A whole number from 1; neither a fraction nor an exponent is one.
+    fn whole(&mut self, raw: &str, maximum: u64) -> Result<u64, Stopped> {
+        match raw.parse() {
+            Ok(number) if (1..=maximum).contains(&number) => Ok(number),
+            _ => {
+                let says = format!("must be a whole number from 1 to {maximum}");
+                Err(self.stop(InvalidRequest, &says))
+            }
+        }
+    }
+
+    fn limit(&mut self, raw: &str) -> Outcome {
+        let asked = self.whole(raw, MAX_TOKENS)?;
+        let least = self.head.asked_output.map_or(asked, |least| least.min(asked));
+        self.head.asked_output = Some(least);
+        Ok(())
+    }
+
+    fn model(&mut self, raw: &str) -> Outcome {
+        let model = self.text(raw)?;
+        let fits = (1..=MAX_MODEL_BYTES).contains(&model.len());
+        if !fits || model.chars().any(char::is_control) {
+            let says = "must be 1 to 256 bytes without control characters";
+            return Err(self.stop(InvalidRequest, says));
+        }
+        self.head.model = model.into_owned();
+        Ok(())
+    }
+
+    fn free(&mut self, raw: &str) -> Outcome {
+        if !raw.starts_with('{') {
+            return Err(self.stop(InvalidRequest, "must be an object"));
+        }
+        json::check(raw, &mut self.nodes).map_err(|flaw| self.stop(InvalidRequest, flaw.says()))
+    }
+
+    fn numbers(&mut self, raw: &str) -> Outcome {
+        self.free(raw)?;
+        match serde_json::from_str::<HashMap<Cow<'_, str>, f64>>(raw) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(self.stop(InvalidRequest, "must be an object of numbers")),
+        }
+    }
+
+    fn texts(&mut self, raw: &str, limit: usize) -> Outcome {
+        let says = format!("must be a string or an array of at most {limit} strings");
+        if raw.starts_with('"') {
+            return self.sound(raw, &says);
+        }
+        match serde_json::from_str::<Vec<&RawValue>>(raw) {
+            Ok(texts) if texts.len() <= limit => {
+                texts.iter().try_for_each(|text| self.sound(text.get(), &says))
+            }
+            _ => Err(self.stop(InvalidRequest, &says)),
+        }
+    }
+
+    fn image(&mut self, raw: &str) -> Outcome {
+        let url = self.text(raw)?;
+        if image::is_inline(&url) {
+            self.shape.images = self.shape.images.saturating_add(1);
+            return Ok(());
+        }
+        let says = "must be `data:image/(png|jpeg|webp|gif);base64,…`: nothing is fetched; send \
+                    the image itself";
+        Err(self.stop(ParameterNotAllowed, says))
+    }
+
+    fn empty(&mut self, raw: &str) -> Outcome {
+        match serde_json::from_str::<Vec<&RawValue>>(raw) {
+            Ok(values) if values.is_empty() => Ok(()),
+            _ => Err(self.stop(ParameterNotAllowed, "is not passed on; leave it out")),
+        }
+    }
+
+    fn store(&mut self, raw: &str) -> Outcome {
+        if self.flag(raw)? {
+            let says = "may only be false: nothing is kept at the provider";
+            return Err(self.stop(ParameterNotAllowed, says));
+        }
+        Ok(())
+    }
+
+    fn tier(&mut self, raw: &str) -> Outcome {
+        self.sound(raw, "must be a string")?;
+        if find_word(&["auto", "default"], raw).is_some() {
+            return Ok(());
+        }
+        let says = "may only be auto or default: other tiers have other prices";
+        Err(self.stop(ParameterNotAllowed, says))
+    }
+
+    fn modalities(&mut self, raw: &str) -> Outcome {
+        let Ok(asked) = serde_json::from_str::<Vec<Cow<'_, str>>>(raw) else {
+            return Err(self.stop(InvalidRequest, "must be an array of strings"));
+        };
+        if asked.iter().all(|modality| modality == "text") {
+            return Ok(());
+        }
+        let says = "may only be [\"text\"]: other output has no price here";
+        Err(self.stop(ParameterNotAllowed, says))
+    }
+
+    fn metadata(&mut self, raw: &str) -> Outcome {
+        #[derive(Deserialize)]
+        struct Metadata<'a> {
+            #[serde(borrow)]
+            run_id: Option<&'a RawValue>,
+        }
+
+        self.free(raw)?;
+        let run_id = serde_json::from_str(raw).ok().and_then(|Metadata { run_id }| run_id);
+        let Some(run_id) = run_id.filter(|raw| raw.get() != "null") else {
+            return Ok(());
+        };
+        self.path.enter_key("run_id");
+        let name = self.text(run_id.get())?.into_owned();
+        self.path.leave();
+        self.head.run_names.push(name);
+        Ok(())
+    }
+}
+
+/// The word that a raw string decodes to, if it is one of these.
+fn find_word(words: &[&'static str], raw: &str) -> Option<&'static str> {
+    if raw.len() > MAX_WORD_BYTES {
+        return None;
+    }
+    let text = json::text(raw)?;
+    words.iter().find(|word| **word == text).copied()
+}

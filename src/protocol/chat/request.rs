@@ -1,0 +1,132 @@
+//! A chat request: read once, written anew for the provider.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::count::{Span, TextCounter, bytes_of};
+use super::parse;
+use crate::domain::bound::InputShape;
+use crate::domain::fault::Fault;
+use crate::domain::usage::Tokens;
+use crate::providers::Dialect;
+
+/// What is appended to the client's part at most, save for a long model name.
+pub(super) const TAIL_BYTES: usize = 256;
+
+/// A request that may be forwarded: every field of it is known and its cost can be bounded.
+#[derive(Clone, Debug)]
+pub struct ChatRequest {
+    /// The model, as the client names it.
+    pub model: String,
+    /// Values of `run_id`, `evaluation_run_id` and `metadata.run_id`, as given.
+    pub run_names: Vec<String>,
+    /// Whether the answer is to be streamed.
+    pub stream: bool,
+    /// Whether the client wants to see the terminal usage chunk.
+    pub include_usage: bool,
+    /// How many answers are asked for, from 1 to 16.
+    pub choices: u32,
+    /// The smallest output limit that was asked for, per choice.
+    pub asked_output: Option<Tokens>,
+    /// What the input is made of.
+    pub shape: InputShape,
+    /// A strict bound on the input's text, in tokens: the bytes of all raw JSON that becomes input,
+    /// without the data of images, which `shape` counts.
+    pub text_bytes: Tokens,
+    seed: Option<i64>,
+    /// The upstream body's beginning: an open object with all that is passed as it came.
+    prefix: Bytes,
+    spans: Arc<[Span]>,
+}
+
+/// A body for a provider.
+#[derive(Clone, Debug)]
+pub struct UpstreamBody {
+    /// The whole body.
+    pub bytes: Bytes,
+    /// Counts the body's input, for an estimate.
+    pub counter: TextCounter,
+}
+
+impl ChatRequest {
+    /// Reads a body in one pass over it.
+    ///
+    /// # Errors
+    /// `invalid_request` for what is malformed, `parameter_not_allowed` for what may not pass; both
+    /// name the field.
+    pub fn parse(body: Bytes) -> Result<Self, Fault> {
+        let parsed = parse::parse(&body)?;
+        let head = parsed.head;
+        Ok(Self {
+            model: head.model,
+            run_names: head.run_names,
+            stream: head.stream,
+            include_usage: head.include_usage,
+            choices: head.choices.unwrap_or(1),
+            asked_output: head.asked_output.map(Tokens::new),
+            shape: parsed.shape,
+            text_bytes: bytes_of(&parsed.spans),
+            seed: head.seed,
+            prefix: parsed.prefix.into(),
+            spans: parsed.spans.into(),
+        })
+    }
+
+    /// The input's text in tokens; see [`TextCounter::count`].
+    pub fn count_text(&self, count: impl Fn(&str) -> u64) -> Tokens {
+        self.counter().count(count)
+    }
+
+    /// A handle for counting elsewhere. While it lives, [`Self::into_upstream`] has to copy.
+    pub fn counter(&self) -> TextCounter {
+        TextCounter { body: self.prefix.clone(), spans: Arc::clone(&self.spans) }
+    }
+
+    /// The body to send: what was read, with the fields that the gateway decides appended.
+    ///
+    /// `output_bound` is for each choice. Nothing is copied unless a counter or a clone of this
+    /// request is alive.
+    pub fn into_upstream(
+        self,
+        upstream_model: &str,
+        dialect: &Dialect,
+        output_bound: Tokens,
+    ) -> UpstreamBody {
+        let mut body = self.prefix.try_into_mut().unwrap_or_else(|shared| {
+            let mut copy = BytesMut::with_capacity(shared.len() + TAIL_BYTES);
+            copy.extend_from_slice(&shared);
+            copy
+        });
+        append(&mut body, "model", &serde_json::Value::from(upstream_model).to_string());
+        append(&mut body, dialect.limit_field.name(), &output_bound.count().to_string());
+        if self.stream {
+            append(&mut body, "stream", "true");
+            if dialect.stream_options {
+                append(&mut body, "stream_options", r#"{"include_usage":true}"#);
+            }
+        }
+        if self.choices > 1 {
+            append(&mut body, "n", &self.choices.to_string());
+        }
+        if let (Some(name), Some(seed)) = (dialect.seed_field, self.seed) {
+            append(&mut body, name, &seed.to_string());
+        }
+        if dialect.store {
+            append(&mut body, "store", "false");
+        }
+        if dialect.service_tier {
+            append(&mut body, "service_tier", r#""default""#);
+        }
+        body.extend_from_slice(b"}");
+        let bytes = body.freeze();
+        UpstreamBody { counter: TextCounter { body: bytes.clone(), spans: self.spans }, bytes }
+    }
+}
+
+/// Appends a member; `name` is ours and needs no escaping. There is always one before it.
+fn append(body: &mut BytesMut, name: &str, value: &str) {
+    for piece in [",\"", name, "\":", value] {
+        body.extend_from_slice(piece.as_bytes());
+    }
+}

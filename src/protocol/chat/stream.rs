@@ -1,0 +1,230 @@
+//! The meter of a streamed answer: bytes pass through, usage is picked out on the way.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use super::answer::{ProviderError, model_name, read_error};
+use super::chunk::{self, OutputText};
+use super::usage;
+use crate::domain::settlement::ReportedUsage;
+use crate::protocol::sse::{self, Scanner};
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// Why a stream cannot go on. Events before the one at fault have been passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamFault {
+    /// The provider sent an error event, which is not passed on: it may hold a secret.
+    Provider(ProviderError),
+    /// An event's data is no JSON.
+    Garbage,
+    /// An event is larger than is accepted.
+    EventTooLarge,
+}
+
+/// Reads a stream of chat completion chunks while it passes.
+#[derive(Debug)]
+pub struct StreamMeter {
+    show_usage: bool,
+    max_event_bytes: usize,
+    scanner: Scanner,
+    /// The beginning of an event whose end has not come.
+    held: BytesMut,
+    /// Whether the last event was passed; an LF that is owed to it shares its fate.
+    passed: bool,
+    begun: bool,
+    done: bool,
+    usage: Option<ReportedUsage>,
+    served_model: Option<String>,
+    text: OutputText,
+}
+
+impl StreamMeter {
+    /// A meter that passes the terminal usage chunk or not, and holds events up to a size.
+    pub fn new(show_usage: bool, max_event_bytes: usize) -> Self {
+        Self {
+            show_usage,
+            max_event_bytes,
+            scanner: Scanner::default(),
+            held: BytesMut::new(),
+            passed: true,
+            begun: false,
+            done: false,
+            usage: None,
+            served_model: None,
+            text: OutputText::default(),
+        }
+    }
+
+    /// Takes what the provider sent; appends what the client may see, as slices of `chunk` where
+    /// its events lie whole in it.
+    ///
+    /// # Errors
+    /// At the first event that cannot be passed; the stream is then over.
+    pub fn feed(&mut self, chunk: Bytes, out: &mut VecDeque<Bytes>) -> Result<(), StreamFault> {
+        let rest = self.owed_lf(chunk, out);
+        let rest = self.held_event(rest, out)?;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        // `run..at` has been seen and may pass, in one slice.
+        let (mut run, mut at) = (0, 0);
+        let mut fault = None;
+        while let Some(length) = self.scanner.next_end(rest.get(at..).unwrap_or_default()) {
+            let end = at + length;
+            match self.event(rest.get(at..end).unwrap_or_default()) {
+                Ok(true) => {}
+                Ok(false) => {
+                    push(out, &rest, run, at);
+                    run = end;
+                }
+                Err(found) => {
+                    fault = Some(found);
+                    break;
+                }
+            }
+            at = end;
+        }
+        push(out, &rest, run, at);
+        match fault {
+            Some(fault) => Err(fault),
+            None => self.hold(rest.get(at..).unwrap_or_default()),
+        }
+    }
+
+    /// Ends the stream: a last event without a blank line is still an event.
+    ///
+    /// # Errors
+    /// As [`Self::feed`].
+    pub fn finish(&mut self, out: &mut VecDeque<Bytes>) -> Result<(), StreamFault> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let event = self.held.split().freeze();
+        if self.event(&event)? {
+            out.push_back(event);
+        }
+        Ok(())
+    }
+
+    /// Whether `data: [DONE]` has come.
+    pub const fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// The last usage that was reported.
+    pub const fn usage(&self) -> Option<ReportedUsage> {
+        self.usage
+    }
+
+    /// The model that answers.
+    pub fn served_model(&self) -> Option<&str> {
+        self.served_model.as_deref()
+    }
+
+    /// Whether anything that costs output tokens has come.
+    pub const fn saw_output(&self) -> bool {
+        self.text.saw_any()
+    }
+
+    /// The text of all choices (content, refusals, reasoning, tool calls), decoded, and how many
+    /// further bytes were only counted.
+    pub fn output_text(&self) -> (&str, u64) {
+        self.text.parts()
+    }
+
+    /// Passes or drops the LF of a CR LF that was cut in two after an event.
+    fn owed_lf(&mut self, mut chunk: Bytes, out: &mut VecDeque<Bytes>) -> Bytes {
+        let between_events = self.held.is_empty() && self.scanner.owes_lf();
+        if between_events && chunk.first() == Some(&b'\n') {
+            self.scanner.take_lf();
+            let lf = chunk.split_to(1);
+            if self.passed {
+                out.push_back(lf);
+            }
+        }
+        chunk
+    }
+
+    /// Ends the event that is held, if it ends in `chunk`; returns the rest.
+    fn held_event(
+        &mut self,
+        mut chunk: Bytes,
+        out: &mut VecDeque<Bytes>,
+    ) -> Result<Bytes, StreamFault> {
+        if self.held.is_empty() {
+            return Ok(chunk);
+        }
+        let Some(end) = self.scanner.next_end(&chunk) else {
+            self.hold(&chunk)?;
+            return Ok(Bytes::new());
+        };
+        self.held.extend_from_slice(&chunk.split_to(end));
+        let event = self.held.split().freeze();
+        if self.event(&event)? {
+            out.push_back(event);
+        }
+        Ok(chunk)
+    }
+
+    fn hold(&mut self, bytes: &[u8]) -> Result<(), StreamFault> {
+        if self.held.len() + bytes.len() > self.max_event_bytes {
+            return Err(StreamFault::EventTooLarge);
+        }
+        self.held.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Reads one event; tells whether it may pass.
+    fn event(&mut self, event: &[u8]) -> Result<bool, StreamFault> {
+        // Whether the LF of a last CR LF has come yet must make no difference.
+        let size = event.len() - usize::from(event.ends_with(b"\r\n"));
+        if size > self.max_event_bytes {
+            return Err(StreamFault::EventTooLarge);
+        }
+        let lines = if self.begun {
+            event
+        } else {
+            self.begun = true;
+            event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event)
+        };
+        self.passed = match sse::data(lines) {
+            Some(data) => self.data(&data)?,
+            None => true,
+        };
+        Ok(self.passed)
+    }
+
+    fn data(&mut self, data: &[u8]) -> Result<bool, StreamFault> {
+        let text = data.trim_ascii();
+        if text.is_empty() {
+            return Ok(true);
+        }
+        if text == b"[DONE]" {
+            self.done = true;
+            return Ok(true);
+        }
+        let chunk = chunk::read(text, &mut self.text).ok_or(StreamFault::Garbage)?;
+        if chunk.error.is_some() {
+            return Err(StreamFault::Provider(read_error(text)));
+        }
+        let served = chunk.model.filter(|_| self.served_model.is_none());
+        if let Some(name) = served.and_then(model_name) {
+            self.served_model = Some(name);
+        }
+        let Some(raw) = chunk.usage else {
+            return Ok(true);
+        };
+        if let Some(usage) = usage::read(raw) {
+            self.usage = Some(usage);
+        }
+        Ok(self.show_usage || chunk.has_choices)
+    }
+}
+
+fn push(out: &mut VecDeque<Bytes>, bytes: &Bytes, start: usize, end: usize) {
+    if start < end {
+        out.push_back(bytes.slice(start..end));
+    }
+}

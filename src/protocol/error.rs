@@ -1,0 +1,70 @@
+//! Faults in the shape that OpenAI's clients read.
+
+use serde::Serialize;
+
+use crate::domain::fault::Fault;
+use crate::domain::money::Usd;
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Body<'a>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    message: &'a str,
+    r#type: &'a str,
+    code: &'a str,
+    param: Option<&'a str>,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit_usd: Option<Usd>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spent_usd: Option<Usd>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reserved_usd: Option<Usd>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worst_case_usd: Option<Usd>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<Upstream<'a>>,
+}
+
+#[derive(Serialize)]
+struct Upstream<'a> {
+    status: Option<u16>,
+    body: &'a str,
+}
+
+/// The body of an error answer.
+pub fn body(fault: &Fault, request_id: &str) -> Vec<u8> {
+    let money = fault.money_facts();
+    let verdict = fault.upstream_verdict();
+    let code = verdict.and_then(|verdict| verdict.code.as_deref());
+    let kind = verdict.and_then(|verdict| verdict.kind.as_deref());
+    let envelope = Envelope {
+        error: Body {
+            message: fault.message(),
+            r#type: kind.unwrap_or_else(|| fault.code().kind()),
+            code: code.unwrap_or_else(|| fault.code().as_str()),
+            param: fault.param_name(),
+            request_id,
+            limit_usd: money.map(|facts| facts.limit),
+            spent_usd: money.map(|facts| facts.spent),
+            reserved_usd: money.map(|facts| facts.reserved),
+            worst_case_usd: money.map(|facts| facts.worst_case),
+            upstream: fault
+                .upstream_failure()
+                .map(|failure| Upstream { status: failure.status, body: &failure.body }),
+        },
+    };
+    // Strings and decimals always serialise; the fallback keeps this total.
+    serde_json::to_vec(&envelope).unwrap_or_else(|_| b"{\"error\":{}}".to_vec())
+}
+
+/// The same inside a stream that has begun.
+pub fn event(fault: &Fault, request_id: &str) -> Vec<u8> {
+    let mut event = b"data: ".to_vec();
+    event.extend_from_slice(&body(fault, request_id));
+    event.extend_from_slice(b"\n\n");
+    event
+}

@@ -1,0 +1,9 @@
+//! The wire formats that clients speak: pure, bytes in and bytes out.
+//!
+//! Nothing here knows HTTP, prices, the catalogue or a clock. A body that is accepted is written
+//! anew from what was understood of it, so that nothing goes upstream that was not priced.
+
+pub mod json;
+pub mod sse;
+pub mod error;
+pub mod chat;

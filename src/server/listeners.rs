@@ -1,0 +1,145 @@
+//! The HTTP servers of this process.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::{App, HttpServer, web};
+use metrics_exporter_prometheus::PrometheusHandle;
+use secrecy::SecretString;
+
+use crate::config::Config;
+use crate::gateway::{Gateway, Mode};
+use crate::http::respond::Manners;
+use crate::http::{data, operator_stub as operator};
+use crate::simulator::{self, SimulatorOptions};
+use crate::upstream::{self, Deadlines};
+
+use super::StartError;
+
+/// How long a client may take to send a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long an idle connection of a client is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// How long a stopping server waits for its connections, in seconds. By then every call has ended.
+const STOP_SECONDS: u64 = 2;
+/// Threads of the control plane and of the simulated provider.
+const SIDE_WORKERS: usize = 1;
+
+/// What both planes share.
+pub(super) struct Planes {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) manners: Manners,
+    pub(super) metrics: PrometheusHandle,
+}
+
+/// Binds an address before anything else is started, so that port 0 works and a taken one is told
+/// at once.
+pub(super) fn bind(
+    setting: &'static str,
+    address: SocketAddr,
+) -> Result<TcpListener, StartError> {
+    let listen = || -> std::io::Result<TcpListener> {
+        use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = socket(family, SocketType::STREAM, None)?;
+        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        bind(&socket, &address)?;
+        listen(&socket, BACKLOG)?;
+        let listener = TcpListener::from(socket);
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|source| StartError::Bind { setting, address, source })
+}
+
+/// The simulated provider, if this gateway answers from it.
+pub(super) fn simulator(
+    config: &Config,
+    mode: Mode,
+) -> Result<Option<(SocketAddr, Server)>, StartError> {
+    let simulated = match mode {
+        Mode::Dev => !config.dev_live,
+        Mode::Serve => config.simulate_providers,
+    };
+    if !simulated {
+        return Ok(None);
+    }
+    let start = || -> std::io::Result<(SocketAddr, Server)> {
+        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
+        let address = listener.local_addr()?;
+        let server = simulator::start(listener, SimulatorOptions::default(), SIDE_WORKERS)?;
+        Ok((address, server))
+    };
+    start().map(Some).map_err(StartError::Serve)
+}
+
+/// The data plane.
+pub(super) fn data_plane(
+    listener: TcpListener,
+    config: &Config,
+    planes: &Planes,
+) -> Result<Server, StartError> {
+    let deadlines = Deadlines {
+        connect: config.upstream_connect_timeout,
+        whole: config.upstream_timeout,
+        idle: config.upstream_idle_timeout,
+    };
+    // Made once here, so that a missing root store stops the start and not the first call.
+    let checked = upstream::client(&deadlines).map_err(StartError::Client)?;
+    let gateway = Arc::clone(&planes.gateway);
+    let (manners, max_body_bytes) = (planes.manners, config.max_body_bytes);
+    let base_paths = config.base_paths.clone();
+    let server = HttpServer::new(move || {
+        let base_paths = base_paths.clone();
+        let client = upstream::client(&deadlines).unwrap_or_else(|_| checked.clone());
+        let gateway = Arc::clone(&gateway);
+        let plane = data::Plane { gateway, manners, client, max_body_bytes };
+        App::new()
+            .app_data(web::Data::new(plane))
+            .configure(move |config| data::mount(config, &base_paths))
+    })
+    .workers(config.workers)
+    .tcp_nodelay(true)
+    .h1_allow_half_closed(false)
+    .keep_alive(KEEP_ALIVE)
+    .client_request_timeout(HEAD_TIMEOUT)
+    .shutdown_timeout(STOP_SECONDS)
+    .disable_signals()
+    .listen(listener)
+    .map_err(StartError::Serve)?;
+    Ok(server.run())
+}
+
+/// The control plane.
+pub(super) fn control_plane(
+    listener: TcpListener,
+    config: &Config,
+    planes: &Planes,
+    admin_token: Option<SecretString>,
+) -> Result<Server, StartError> {
+    let operator = web::Data::new(operator::Operator {
+        gateway: Arc::clone(&planes.gateway),
+        manners: planes.manners,
+        admin_token,
+        metrics: planes.metrics.clone(),
+        max_body_bytes: config.max_body_bytes,
+    });
+    let server = HttpServer::new(move || {
+        App::new().app_data(operator.clone()).configure(operator::configure)
+    })
+    .workers(SIDE_WORKERS)
+    .tcp_nodelay(true)
+    .h1_allow_half_closed(false)
+    .keep_alive(KEEP_ALIVE)
+    .client_request_timeout(HEAD_TIMEOUT)
+    .shutdown_timeout(STOP_SECONDS)
+    .disable_signals()
+    .listen(listener)
+    .map_err(StartError::Serve)?;
+    Ok(server.run())
+}

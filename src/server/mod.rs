@@ -1,0 +1,264 @@
+//! The composition root: builds everything, binds, runs, drains. The only place that knows
+//! whether this is a developer's gateway.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use actix_web::dev::ServerHandle;
+use secrecy::SecretString;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalog::{Catalog, CatalogError};
+use crate::config::Config;
+use crate::domain::id::RunId;
+use crate::gateway::{Gateway, Mode, OnCall, Parts, Policy};
+use crate::http::respond::Manners;
+use crate::ledger::memory::MemoryLedger;
+use crate::ledger::postgres::{OpenError, PostgresLedger};
+use crate::ledger::{Event, Ledger};
+use crate::storage::cluster::{Cluster, ClusterError};
+use crate::upstream::{AccessError, Deadlines};
+use crate::{jobs, telemetry};
+
+pub mod access;
+pub mod admin_token;
+pub mod listeners;
+pub mod shutdown;
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The model catalogue is wrong.
+    #[error("the model catalogue cannot be used: {0}")]
+    Catalog(#[from] CatalogError),
+    /// The model catalogue cannot be read.
+    #[error("MODELS_FILE {path} cannot be read", path = .0.display())]
+    CatalogFile(PathBuf, #[source] std::io::Error),
+    /// An address cannot be bound.
+    #[error("{setting} {address} cannot be listened on; is another gateway running?")]
+    Bind {
+        /// Which setting.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// `dev` was told to listen for others.
+    #[error("{0} is not a loopback address; `dev` listens for others only with DEV_ALLOW_REMOTE=true")]
+    NotLoopback(SocketAddr),
+    /// A provider's settings cannot be used.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The ledger cannot be opened.
+    #[error(transparent)]
+    Ledger(#[from] OpenError),
+    /// The private Postgres did not start.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The operator's token cannot be kept.
+    #[error("the admin token cannot be kept in DATA_DIR ({path}); set ADMIN_TOKEN", path = .0.display())]
+    AdminToken(PathBuf, #[source] std::io::Error),
+    /// The TLS roots cannot be loaded.
+    #[error("the HTTP client cannot be set up; are ca-certificates installed?")]
+    Client(#[source] reqwest::Error),
+    /// The simulated provider or a listener failed.
+    #[error("a server could not be started")]
+    Serve(#[source] std::io::Error),
+    /// The metrics recorder failed.
+    #[error("metrics cannot be recorded")]
+    Metrics,
+    /// The operating system gave no randomness.
+    #[error(transparent)]
+    Randomness(#[from] crate::domain::key::NoRandomness),
+}
+
+/// A gateway that runs.
+pub struct Running {
+    /// The use cases.
+    pub gateway: Arc<Gateway>,
+    /// Where the data plane is reached.
+    pub data_addr: SocketAddr,
+    /// Where the control plane is reached.
+    pub admin_addr: SocketAddr,
+    /// Where the generated admin token is kept, if it was generated.
+    pub admin_token_file: Option<PathBuf>,
+    servers: Vec<ServerHandle>,
+    serving: Vec<JoinHandle<std::io::Result<()>>>,
+    postgres: Option<Arc<PostgresLedger>>,
+    cluster: Option<Cluster>,
+    tasks: TaskTracker,
+    jobs: TaskTracker,
+    stop_jobs: CancellationToken,
+    halt: CancellationToken,
+}
+
+/// What is built before anything listens.
+struct Books {
+    ledger: Arc<dyn Ledger>,
+    postgres: Option<Arc<PostgresLedger>>,
+    cluster: Option<Cluster>,
+    events: mpsc::UnboundedSender<Event>,
+    inbox: mpsc::UnboundedReceiver<Event>,
+}
+
+/// Builds and starts a gateway.
+///
+/// # Errors
+/// If anything that it needs is missing; nothing is left running then.
+pub async fn start(
+    config: &Config,
+    mode: Mode,
+    on_call: Option<OnCall>,
+) -> Result<Running, StartError> {
+    if mode == Mode::Dev && !config.dev_allow_remote {
+        for address in [config.listen_addr, config.admin_listen_addr] {
+            if !address.ip().is_loopback() {
+                return Err(StartError::NotLoopback(address));
+            }
+        }
+    }
+    raise_file_limit();
+    let catalog = load_catalog(config)?;
+    let metrics = telemetry::metrics().map_err(|_| StartError::Metrics)?;
+    let data = listeners::bind("LISTEN_ADDR", config.listen_addr)?;
+    let admin = listeners::bind("ADMIN_LISTEN_ADDR", config.admin_listen_addr)?;
+    let simulator = listeners::simulator(config, mode)?;
+    let access = access::of(config, mode, simulator.as_ref().map(|(address, _)| *address))?;
+    let tasks = TaskTracker::new();
+    let lanes = TaskTracker::new();
+    let token = match mode {
+        Mode::Dev => admin_token::AdminToken::NotNeeded,
+        Mode::Serve => admin_token::load(config)?,
+    };
+    let books = open_books(config, mode, &lanes).await?;
+
+    let halt = CancellationToken::new();
+    let gateway = Gateway::new(Parts {
+        mode,
+        policy: policy(config),
+        catalog,
+        ledger: books.ledger,
+        default_run: (mode == Mode::Dev).then(RunId::random),
+        access,
+        tasks: tasks.clone(),
+        main: tokio::runtime::Handle::current(),
+        on_call,
+        halt: halt.clone(),
+    });
+    let jobs = TaskTracker::new();
+    let stop_jobs = CancellationToken::new();
+    jobs::start(&gateway, books.inbox, &jobs, &stop_jobs);
+    if let Some(postgres) = &books.postgres {
+        jobs::start_postgres(postgres, config.lease, books.events, &jobs, &stop_jobs);
+    }
+
+    let manners = Manners { budget_status: config.budget_status, dev: mode == Mode::Dev };
+    let data_addr = data.local_addr().map_err(StartError::Serve)?;
+    let admin_addr = admin.local_addr().map_err(StartError::Serve)?;
+    let planes = listeners::Planes { gateway: Arc::clone(&gateway), manners, metrics };
+    let mut started = vec![
+        listeners::data_plane(data, config, &planes)?,
+        listeners::control_plane(admin, config, &planes, token.secret())?,
+    ];
+    started.extend(simulator.map(|(_, server)| server));
+    let servers = started.iter().map(actix_web::dev::Server::handle).collect();
+    let serving = started.into_iter().map(tokio::spawn).collect();
+    Ok(Running {
+        gateway,
+        data_addr,
+        admin_addr,
+        admin_token_file: token.file(),
+        servers,
+        serving,
+        postgres: books.postgres,
+        cluster: books.cluster,
+        tasks,
+        jobs,
+        stop_jobs,
+        halt,
+    })
+}
+
+/// The one branch between a developer's gateway and the real one.
+async fn open_books(
+    config: &Config,
+    mode: Mode,
+    lanes: &TaskTracker,
+) -> Result<Books, StartError> {
+    let (events, inbox) = mpsc::unbounded_channel();
+    if mode == Mode::Dev {
+        let newcomers = Some(config.dev_cost_limit);
+        let ledger = MemoryLedger::new(chrono::Utc::now, newcomers, events.clone());
+        return Ok(Books { ledger, postgres: None, cluster: None, events, inbox });
+    }
+    let (url, cluster) = match &config.database_url {
+        Some(url) => (url.clone(), None),
+        None => {
+            let cluster = private_postgres(config).await?;
+            (SecretString::from(cluster.url()), Some(cluster))
+        }
+    };
+    let url = secrecy::ExposeSecret::expose_secret(&url);
+    let postgres = PostgresLedger::open(url, config.lease, lanes).await?;
+    let ledger: Arc<dyn Ledger> = Arc::clone(&postgres) as Arc<dyn Ledger>;
+    Ok(Books { ledger, postgres: Some(postgres), cluster, events, inbox })
+}
+
+/// A durable Postgres of our own, in `DATA_DIR`.
+///
+/// # Errors
+/// If it cannot be started; the message says what to install or to change.
+pub async fn private_postgres(config: &Config) -> Result<Cluster, StartError> {
+    let options = crate::storage::cluster::ClusterOptions {
+        data_dir: config.data_dir.join("postgres"),
+        durable: true,
+        settings: Vec::new(),
+        remove_on_stop: false,
+    };
+    let starting = tokio::task::spawn_blocking(move || Cluster::start(options));
+    match starting.await {
+        Ok(started) => Ok(started?),
+        Err(panicked) => Err(StartError::Serve(std::io::Error::other(panicked))),
+    }
+}
+
+fn load_catalog(config: &Config) -> Result<Catalog, StartError> {
+    let Some(path) = &config.models_file else { return Ok(Catalog::built_in()?) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| StartError::CatalogFile(path.clone(), error))?;
+    Ok(Catalog::parse(&path.to_string_lossy(), &text)?)
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy {
+        run_auth: config.run_auth,
+        default_max_output: config.default_max_output,
+        min_output: config.min_output,
+        admission_wait: config.admission_wait,
+        activation_wait: config.activation_wait,
+        max_concurrency: config.max_concurrency_per_run,
+        unknown_usage: config.unknown_usage,
+        deadlines: Deadlines {
+            connect: config.upstream_connect_timeout,
+            whole: config.upstream_timeout,
+            idle: config.upstream_idle_timeout,
+        },
+        max_response_bytes: config.max_response_bytes,
+    }
+}
+
+/// Every call holds two sockets, and the usual soft limit is 1,024 files.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limits = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limits.maximum, maximum: limits.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "start.file_limit: could not be raised");
+    }
+}

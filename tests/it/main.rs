@@ -1,0 +1,5 @@
+//! The one test binary.
+
+mod catalog;
+mod domain;
+mod ledger_contract;

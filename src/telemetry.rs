@@ -20,8 +20,14 @@ pub struct BadFilter(String);
 /// # Errors
 /// If the filter is malformed.
 pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), BadFilter> {
-    let filter = EnvFilter::try_new(filter).map_err(|_| BadFilter(filter.to_owned()))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let mut parsed = EnvFilter::try_new(filter).map_err(|_| BadFilter(filter.to_owned()))?;
+    // The HTTP server tells of its threads at the level at which we tell of calls.
+    if !filter.contains("actix")
+        && let Ok(quieter) = "actix_server=warn".parse()
+    {
+        parsed = parsed.add_directive(quieter);
+    }
+    let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
     // A second start, as in tests, keeps the first one's settings.
     let _already_started = match format {
         LogFormat::Text => {

@@ -19,7 +19,7 @@ use rungate::ledger::Ledger;
 use rungate::ledger::memory::MemoryLedger;
 use tokio::sync::mpsc::unbounded_channel;
 
-mod fixture;
+pub(crate) mod fixture;
 mod money;
 mod registry;
 mod view;

@@ -1,5 +1,19 @@
 //! The one test binary.
 
-mod catalog;
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unreachable,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
 mod domain;
+mod catalog;
+mod protocol;
 mod ledger_contract;
+mod ledger_postgres;

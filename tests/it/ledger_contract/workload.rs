@@ -220,14 +220,7 @@ impl World {
     async fn answer(&mut self, call: Waiting, answers: Pair<Result<Grant, Refusal>>) {
         let verdicts = answers.as_ref().map(Verdict::of);
         self.tell(&verdicts.model);
-        let early = matches!(verdicts.other, Verdict::Refused(Refusal::Behind))
-            && matches!(verdicts.model, Verdict::Refused(_))
-            && !verdicts.model.waits();
-        if !early {
-            // A ledger may say Behind before it looks at the state: the call hears of the state
-            // when its turn comes. Everything else must be the same.
-            agree(&verdicts.model, &verdicts.other, &self.story());
-        }
+        agree(&verdicts.model, &verdicts.other, &self.story());
         self.count(verdicts.model.name());
         let run = call.run;
         match answers {

@@ -1,0 +1,83 @@
+//! The ledger in Postgres keeps the contract, and its statements fit the schema.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rungate::domain::budget::Unit;
+use rungate::ledger::Ledger;
+use rungate::ledger::memory::MemoryLedger;
+use rungate::ledger::postgres::{PostgresLedger, check, statements};
+use sqlx::Executor as _;
+use tokio_util::task::TaskTracker;
+
+use crate::ledger_contract::{check_all, compare, operations_from_env, seed_from_env};
+use crate::support::postgres;
+
+async fn open(database: &str) -> Arc<PostgresLedger> {
+    PostgresLedger::open(database, Duration::from_secs(15), &TaskTracker::new()).await.unwrap()
+}
+
+async fn assert_sound(database: &str) {
+    let ledger = open(database).await;
+    let report = check(ledger.pool()).await.unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_statement_fits_the_schema() {
+    let database = postgres::database().await;
+    let mut connection = postgres::connect(&database).await;
+    for statement in statements::ALL {
+        let prepared = (&mut connection).prepare(sqlx::SqlStr::from_static(statement)).await;
+        prepared.unwrap_or_else(|error| panic!("{statement}\n{error}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_keeps_the_contract() {
+    let database = postgres::database().await;
+    let shared = open(&database).await;
+    check_all(async || Arc::clone(&shared) as Arc<dyn Ledger>).await;
+    assert_sound(&database).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_random_workload_agrees_with_the_model_to_the_last_digit() {
+    let database = postgres::database().await;
+    let (events, _unheard) = tokio::sync::mpsc::unbounded_channel();
+    let model: Arc<dyn Ledger> = MemoryLedger::new(chrono::Utc::now, None, events);
+    let operations = operations_from_env(1_500);
+    compare(model, open(&database).await, seed_from_env(), operations).await;
+    assert_sound(&database).await;
+}
+
+/// Two gateways race for a cap that fits exactly seven.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_gateways_admit_exactly_what_fits() {
+    use crate::ledger_contract::fixture::Run;
+    let database = postgres::database().await;
+    let gateways = [open(&database).await, open(&database).await];
+    let first: Arc<dyn Ledger> = Arc::clone(&gateways[0]) as Arc<dyn Ledger>;
+    let run = Run::open(&first, "0.7").await;
+    let mut racing = tokio::task::JoinSet::new();
+    for racer in 0..120 {
+        let ledger = Arc::clone(&gateways[racer % 2]);
+        let ask = run.ask("0.1");
+        racing.spawn(async move {
+            let turn = Arc::new(rungate::ledger::queue::RunQueue::default()).arrive();
+            ledger.admit(ask, &turn).await.unwrap()
+        });
+    }
+    let verdicts = racing.join_all().await;
+    let granted: Vec<_> = verdicts.into_iter().filter_map(Result::ok).collect();
+    assert_eq!(granted.len(), 7);
+    let record = gateways[0].record(run.id).await.unwrap().unwrap();
+    assert_eq!(record.balance(Unit::Usd).unwrap().reserved.to_string(), "0.7");
+    drop(granted);
+    gateways[0].flush().await;
+    gateways[1].flush().await;
+    let record = gateways[0].record(run.id).await.unwrap().unwrap();
+    assert_eq!(record.in_flight, 0);
+    assert!(record.balance(Unit::Usd).unwrap().reserved.is_zero());
+    assert_sound(&database).await;
+}

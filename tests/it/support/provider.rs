@@ -1,0 +1,96 @@
+//! A provider that answers exactly what it is told and remembers exactly what it was sent.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What happens after the scripted bytes.
+#[derive(Clone, Copy, Debug)]
+pub enum Then {
+    /// The connection is closed.
+    Close,
+    /// The connection stays open and silent.
+    Stall,
+}
+
+/// A provider on a real socket.
+pub struct ScriptedProvider {
+    pub address: SocketAddr,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl ScriptedProvider {
+    /// Answers every request with these bytes.
+    pub async fn answering(bytes: impl Into<Vec<u8>>, then: Then) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (bytes, record) = (Arc::new(bytes.into()), Arc::clone(&seen));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (bytes, record) = (Arc::clone(&bytes), Arc::clone(&record));
+                tokio::spawn(serve(stream, bytes, record, then));
+            }
+        });
+        Self { address, seen }
+    }
+
+    /// A 200 with a JSON body.
+    pub async fn json(body: &str) -> Self {
+        Self::answering(response("200 OK", "application/json", body), Then::Close).await
+    }
+
+    /// The requests so far: head and body as they came.
+    pub fn seen(&self) -> Vec<String> {
+        self.seen.lock().clone()
+    }
+
+    /// What `OPENAI_BASE_URL` has to be.
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+}
+
+/// A whole HTTP answer.
+pub fn response(status: &str, content_type: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    bytes: Arc<Vec<u8>>,
+    record: Arc<Mutex<Vec<String>>>,
+    then: Then,
+) {
+    let mut request = Vec::new();
+    let mut chunk = [0_u8; 16 << 10];
+    loop {
+        let Ok(read) = stream.read(&mut chunk).await else { return };
+        request.extend_from_slice(&chunk[..read]);
+        if read == 0 || is_whole(&request) {
+            break;
+        }
+    }
+    record.lock().push(String::from_utf8_lossy(&request).into_owned());
+    let _client_left = stream.write_all(&bytes).await;
+    let _client_left = stream.flush().await;
+    if matches!(then, Then::Stall) {
+        // Until the other side closes.
+        let _closed = stream.read(&mut chunk).await;
+    }
+}
+
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    body.len() >= length.unwrap_or(0)
+}

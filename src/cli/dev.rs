@@ -44,7 +44,8 @@ fn say_hello(config: &Config, data: SocketAddr, admin: SocketAddr, run: &str) {
         "the built-in simulated provider"
     };
     print::out(format_args!(
-        "rungate dev: no database, any run id, ${cap} a run; every model is answered by {answers}.
+        "rungate dev: no database, any run id, ${cap} a run.
+Every model is answered by {answers}.
 
   data plane     http://{data}
   control plane  http://{admin}
@@ -53,7 +54,7 @@ Call a model:
 
   curl -s http://{data}/v1/chat/completions \\
     -H 'content-type: application/json' \\
-    -d '{{\"model\": \"gpt-4o-mini\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'
+    -d '{body}'
 
 Point an SDK at it:
 
@@ -63,7 +64,8 @@ Point an SDK at it:
 That key is this process's own run; any other run id (a UUID) works in its place.
 See what it spent:  curl -s http://{data}/v1/usage
 ",
-        cap = config.dev_cost_limit
+        cap = config.dev_cost_limit,
+        body = r#"{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}"#
     ));
 }
 
@@ -90,8 +92,7 @@ fn tell(call: &CallReport) {
 async fn say_goodbye(ledger: &dyn Ledger) {
     let page = Page { after: None, limit: SUMMARY_RUNS };
     let Ok(records) = ledger.list(None, page).await else { return };
-    let used: Vec<&RunRecord> =
-        records.iter().filter(|record| !record.models.is_empty()).collect();
+    let used: Vec<&RunRecord> = records.iter().filter(|record| !record.models.is_empty()).collect();
     if used.is_empty() {
         return;
     }

@@ -23,7 +23,7 @@ pub(super) async fn run(command: LedgerCommand, config: &Config) -> anyhow::Resu
     let (url, cluster) = match &config.database_url {
         Some(url) => (url.expose_secret().to_owned(), None),
         None => {
-            let cluster = server::private_postgres(config)
+            let cluster = server::private::start(config)
                 .await
                 .context("without DATABASE_URL the private Postgres in DATA_DIR is checked")?;
             (cluster.url(), Some(cluster))

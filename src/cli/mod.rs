@@ -10,8 +10,9 @@ use crate::config::{Config, ConfigError, SETTINGS, provider_settings, unknown_na
 use crate::{server, telemetry};
 
 mod print;
-pub mod runs_stub;
-use runs_stub as runs;
+mod table;
+mod control;
+pub mod runs;
 mod dev;
 mod ledger;
 mod serve;

@@ -169,9 +169,7 @@ impl Code {
             Self::InvalidRunId => rule("invalid_run_id", 400, REQUEST, Client, false),
             Self::RunIdMismatch => rule("run_id_mismatch", 400, REQUEST, Client, false),
             Self::RunIdRequired => rule("run_id_required", 400, REQUEST, Client, false),
-            Self::ParameterNotAllowed => {
-                rule("parameter_not_allowed", 400, REQUEST, Policy, false)
-            }
+            Self::ParameterNotAllowed => rule("parameter_not_allowed", 400, REQUEST, Policy, false),
             Self::InvalidKey => rule("invalid_key", 401, "authentication_error", Client, false),
             Self::CostLimitExceeded => rule("cost_limit_exceeded", 402, QUOTA, Policy, false),
             Self::RunClosed => rule("run_closed", 403, PERMISSION, Policy, false),
@@ -191,14 +189,10 @@ impl Code {
             Self::UnsupportedMediaType => {
                 rule("unsupported_media_type", 415, REQUEST, Client, false)
             }
-            Self::UpgradeNotSupported => {
-                rule("upgrade_not_supported", 426, REQUEST, Client, false)
-            }
+            Self::UpgradeNotSupported => rule("upgrade_not_supported", 426, REQUEST, Client, false),
             Self::RateLimited => rule("rate_limited", 429, RATE, Policy, true),
             Self::ConcurrencyLimited => rule("concurrency_limited", 429, RATE, Policy, true),
-            Self::TokenCeilingExceeded => {
-                rule("token_ceiling_exceeded", 429, QUOTA, Policy, false)
-            }
+            Self::TokenCeilingExceeded => rule("token_ceiling_exceeded", 429, QUOTA, Policy, false),
             Self::CallLimitExceeded => rule("call_limit_exceeded", 429, QUOTA, Policy, false),
             Self::BudgetReserved => rule("budget_reserved", 429, RATE, Policy, true),
             Self::InternalError => rule("internal_error", 500, SERVER, Gateway, true),

@@ -1,7 +1,7 @@
 //! The rules of money and runs: values in, values out.
 //!
-//! Nothing here knows HTTP, SQL, a clock or a framework. Whatever depends on the time takes `now` as
-//! an argument; whatever can fail says so in its type.
+//! Nothing here knows HTTP, SQL, a clock or a framework. Whatever depends on the time takes `now`
+//! as an argument; whatever can fail says so in its type.
 
 pub mod id;
 pub mod money;

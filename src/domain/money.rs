@@ -27,7 +27,9 @@ pub enum MoneyError {
     #[error("must not be negative")]
     Negative,
     /// More digits than are stored exactly.
-    #[error("may have at most {MAX_INTEGER_DIGITS} integer and {MAX_FRACTION_DIGITS} fraction digits")]
+    #[error(
+        "may have at most {MAX_INTEGER_DIGITS} integer and {MAX_FRACTION_DIGITS} fraction digits"
+    )]
     TooManyDigits,
 }
 
@@ -47,7 +49,8 @@ impl Usd {
     /// [`MAX_FRACTION_DIGITS`].
     pub fn parse(text: &str) -> Result<Self, MoneyError> {
         let amount = parse_exact(text)?;
-        if amount.scale() > MAX_FRACTION_DIGITS && amount.normalize().scale() > MAX_FRACTION_DIGITS {
+        if amount.scale() > MAX_FRACTION_DIGITS && amount.normalize().scale() > MAX_FRACTION_DIGITS
+        {
             return Err(MoneyError::TooManyDigits);
         }
         if amount.trunc() >= Decimal::from(10_u64.pow(MAX_INTEGER_DIGITS)) {

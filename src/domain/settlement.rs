@@ -121,6 +121,17 @@ pub enum UnknownUsage {
     WorstCase,
 }
 
+impl UnknownUsage {
+    /// Reads the word used in settings.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "estimate" => Some(Self::Estimate),
+            "worst_case" => Some(Self::WorstCase),
+            _ => None,
+        }
+    }
+}
+
 /// What was agreed when the attempt was admitted, and with what it is priced.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {

@@ -194,12 +194,10 @@ impl Attempt<'_> {
         let Candidate { caller, target, request, .. } = self.call;
         let (counter, tokenizer) = (request.counter(), target.tokenizer);
         let _one_at_a_time = caller.run.counting.lock().await;
-        let counting = tokio::task::spawn_blocking(move || {
-            counter.count(|text| tokenizer.count(text))
-        });
+        let counting =
+            tokio::task::spawn_blocking(move || counter.count(|text| tokenizer.count(text)));
         let Ok(text) = counting.await else { return false };
-        let bound =
-            input_bound(text, request.shape, &target.constants, target.context_window);
+        let bound = input_bound(text, request.shape, &target.constants, target.context_window);
         let smaller = bound < self.wanted.input;
         self.wanted.input = self.wanted.input.min(bound);
         smaller

@@ -152,8 +152,8 @@ impl OpenCall {
     fn end(&mut self, ending: Ending, status: u16, served_model: Option<&str>) -> Charge {
         let Some(grant) = self.grant.take() else { return Charge::NOTHING };
         self.gateway.open_calls.fetch_sub(1, Ordering::AcqRel);
-        let served = served_model
-            .and_then(|model| self.gateway.catalog.served(self.target.provider, model));
+        let served =
+            served_model.and_then(|model| self.gateway.catalog.served(self.target.provider, model));
         let prices = served.map_or(&self.target.prices, |served| &served.prices);
         let charge = self.terms.charge(ending, prices);
         let latency = millis(self.admitted, Instant::now());
@@ -199,7 +199,8 @@ impl OpenCall {
             run: self.run.id,
             model: self.target.model.clone(),
             charge: *charge,
-            remaining: Usd::from_decimal(self.run.balance().available()).unwrap_or_default(),
+            remaining: Usd::from_decimal(self.run.balance().unwrap_or_default().available())
+                .unwrap_or_default(),
             status,
         });
     }

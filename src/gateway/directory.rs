@@ -44,7 +44,7 @@ pub struct KnownRun {
     changed: Notify,
     standing: RwLock<RunStanding>,
     cuts: Mutex<BTreeMap<Attempt, CancellationToken>>,
-    balance: Mutex<Balance>,
+    balance: Mutex<Option<Balance>>,
     last_used: Mutex<Instant>,
     halt: CancellationToken,
 }
@@ -106,19 +106,20 @@ impl KnownRun {
         self.queue.wake_head();
     }
 
-    /// The run's dollars as this gateway knows them.
-    pub fn balance(&self) -> Balance {
+    /// The run's dollars as this gateway knows them; `None` before it has asked the ledger.
+    pub fn balance(&self) -> Option<Balance> {
         *self.balance.lock()
     }
 
     /// Takes in a balance that the ledger answered.
     pub fn set_balance(&self, balance: Balance) {
-        *self.balance.lock() = balance;
+        *self.balance.lock() = Some(balance);
     }
 
     /// Takes in that a reservation of `reserved` became a cost.
     pub fn note_settled(&self, reserved: Usd, cost: Usd) {
-        let mut balance = self.balance.lock();
+        let mut known = self.balance.lock();
+        let Some(balance) = known.as_mut() else { return };
         balance.spent = balance.spent.saturating_add(cost.decimal()).normalize();
         let rest = balance.reserved.saturating_sub(reserved.decimal());
         balance.reserved = rest.max(Decimal::ZERO).normalize();

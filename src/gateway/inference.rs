@@ -104,7 +104,7 @@ impl Gateway {
         standing.run = Some(caller.run.id);
         let run = Arc::clone(&caller.run);
         let served = self.serve(client, &call, request, caller, standing).await;
-        standing.balance = Some(run.balance());
+        standing.balance = run.balance();
         served
     }
 
@@ -183,8 +183,7 @@ impl Gateway {
             return Err(not_configured(target.provider.settings_prefix));
         };
         let (stream, shape) = (request.stream, request.shape);
-        let body =
-            request.into_upstream(&target.upstream_model, &target.provider.dialect, output);
+        let body = request.into_upstream(&target.upstream_model, &target.provider.dialect, output);
         open.sending(InputCount { text: body.counter, shape });
         exchange(client, access, open, body.bytes, stream, show_usage).await
     }
@@ -192,9 +191,8 @@ impl Gateway {
     /// The targets of all models that a run may use, in the catalogue's order.
     pub fn targets_of(&self, run: &KnownRun) -> Vec<Arc<Target>> {
         let serves = |target: &&Arc<Target>| self.access(target.provider.name).is_some();
-        let first = |model: &Arc<crate::catalog::Model>| {
-            model.targets.iter().find(serves).map(Arc::clone)
-        };
+        let first =
+            |model: &Arc<crate::catalog::Model>| model.targets.iter().find(serves).map(Arc::clone);
         self.catalog.models().filter_map(first).filter(|target| may_use(run, target)).collect()
     }
 
@@ -211,7 +209,8 @@ impl Gateway {
 
     /// The target that serves the request's model, if the run may use it.
     fn route(&self, request: &ChatRequest, run: &KnownRun) -> Result<Arc<Target>, Fault> {
-        let configured = |provider: &crate::providers::Provider| self.access(provider.name).is_some();
+        let configured =
+            |provider: &crate::providers::Provider| self.access(provider.name).is_some();
         let resolved = self.catalog.resolve(&request.model, configured);
         let allowed = |target: &Target| may_use(run, target);
         let target = match resolved {
@@ -323,7 +322,9 @@ fn model_not_allowed(name: &str) -> Fault {
 fn not_configured(prefix: &str) -> Fault {
     Fault::new(
         Code::ProviderNotConfigured,
-        format!("The provider of this model is not configured. Its operator can set {prefix}_API_KEY."),
+        format!(
+            "The provider of this model is not configured. Its operator can set {prefix}_API_KEY."
+        ),
     )
     .param("model")
 }

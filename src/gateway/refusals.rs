@@ -30,8 +30,7 @@ impl Refusals {
         if taken.is_empty() {
             return Ok(());
         }
-        let rows =
-            taken.iter().map(|((run, code), count)| (*run, code.as_str(), *count)).collect();
+        let rows = taken.iter().map(|((run, code), count)| (*run, code.as_str(), *count)).collect();
         let written = ledger.count_refusals(rows).await;
         if written.is_err() {
             let mut pending = self.pending.lock();

@@ -194,12 +194,7 @@ impl Metered {
         Step::More
     }
 
-    fn end(
-        &mut self,
-        ending: Ending,
-        failure: Option<Fault>,
-        out: &mut VecDeque<Bytes>,
-    ) -> Step {
+    fn end(&mut self, ending: Ending, failure: Option<Fault>, out: &mut VecDeque<Bytes>) -> Step {
         let Some(call) = self.call.take() else { return Step::Over };
         let status = match (&failure, self.client_gone) {
             (_, true) => CLIENT_GONE,

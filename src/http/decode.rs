@@ -105,7 +105,10 @@ fn check_type(headers: &HeaderMap) -> Result<(), Fault> {
     if is_json {
         return Ok(());
     }
-    Err(Fault::new(Code::UnsupportedMediaType, "Send the body as `content-type: application/json`."))
+    Err(Fault::new(
+        Code::UnsupportedMediaType,
+        "Send the body as `content-type: application/json`.",
+    ))
 }
 
 fn decode(body: &[u8], encoding: Encoding, limit: usize) -> Result<Bytes, Fault> {

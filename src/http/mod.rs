@@ -9,4 +9,4 @@ pub mod decode;
 pub mod usage_view;
 pub mod data;
 
-pub mod operator_stub;
+pub mod operator;

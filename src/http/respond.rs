@@ -47,7 +47,10 @@ pub fn refuse(
     log(fault, request_id, standing);
     let status = status_of(fault, manners);
     let mut builder = answer(status, request_id, manners);
-    tell_standing(&mut builder, standing);
+    // Who may not spend for a run does not learn about it either.
+    if !matches!(fault.code(), Code::InvalidKey | Code::RunNotFound) {
+        tell_standing(&mut builder, standing);
+    }
     builder.insert_header(("x-error-origin", fault.origin().as_str()));
     if !fault.retryable() {
         builder.insert_header(("x-should-retry", "false"));
@@ -158,7 +161,10 @@ fn log(fault: &Fault, request_id: &str, standing: &Standing) {
             "request.failed: {fault}"
         ),
         _ => tracing::debug!(
-            request.id = request_id, run.id = run, code = code.as_str(), status,
+            request.id = request_id,
+            run.id = run,
+            code = code.as_str(),
+            status,
             "request.refused: {fault}"
         ),
     }

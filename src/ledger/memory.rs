@@ -28,8 +28,8 @@ use super::{
 mod account;
 mod used;
 
-use account::{Account, Late};
 pub use account::KEPT_CALLS;
+use account::{Account, Late};
 
 /// The ledger of a gateway without a database. What it knows ends with the process.
 pub struct MemoryLedger {

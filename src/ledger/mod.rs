@@ -234,8 +234,11 @@ pub trait Ledger: Send + Sync {
     ///
     /// The calls of a run are decided in the order of their turns. The outer error means that
     /// nothing is known; the inner one is the rule that refuses.
-    async fn admit(&self, ask: Ask, turn: &Arc<Turn>)
-    -> Result<Result<Grant, Refusal>, LedgerError>;
+    async fn admit(
+        &self,
+        ask: Ask,
+        turn: &Arc<Turn>,
+    ) -> Result<Result<Grant, Refusal>, LedgerError>;
 
     /// The run, if it exists.
     async fn find(&self, key: RunKey) -> Result<Option<RunSnapshot>, LedgerError>;

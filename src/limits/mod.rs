@@ -48,8 +48,7 @@ impl Drop for Permit {
 /// A limit on requests a minute, refilled evenly.
 pub struct RequestRate {
     limit: NonZeroU32,
-    limiter:
-        RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>,
+    limiter: RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>,
 }
 
 /// Where a rate limit stands, as the `x-ratelimit-*` headers tell it.

@@ -80,11 +80,7 @@ pub const REGISTRY: [Provider; 7] = [
         name: "mistral",
         settings_prefix: "MISTRAL",
         default_base_url: "https://api.mistral.ai/v1",
-        dialect: Dialect {
-            stream_options: false,
-            seed_field: Some("random_seed"),
-            ..COMPATIBLE
-        },
+        dialect: Dialect { stream_options: false, seed_field: Some("random_seed"), ..COMPATIBLE },
     },
     Provider {
         name: "groq",

@@ -24,10 +24,7 @@ pub fn of(
 ) -> Result<Vec<Access>, AccessError> {
     if let Some(address) = simulator {
         let base = format!("http://{address}/v1");
-        return REGISTRY
-            .iter()
-            .map(|provider| Access::new(provider, Some(&base), None))
-            .collect();
+        return REGISTRY.iter().map(|provider| Access::new(provider, Some(&base), None)).collect();
     }
     let mut configured = Vec::new();
     for provider in &REGISTRY {

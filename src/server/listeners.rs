@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use crate::config::Config;
 use crate::gateway::{Gateway, Mode};
 use crate::http::respond::Manners;
-use crate::http::{data, operator_stub as operator};
+use crate::http::{data, operator};
 use crate::simulator::{self, SimulatorOptions};
 use crate::upstream::{self, Deadlines};
 
@@ -36,12 +36,20 @@ pub(super) struct Planes {
     pub(super) metrics: PrometheusHandle,
 }
 
+impl Planes {
+    pub(super) fn new(
+        gateway: &Arc<Gateway>,
+        budget_status: u16,
+        metrics: PrometheusHandle,
+    ) -> Self {
+        let manners = Manners { budget_status, dev: gateway.mode == Mode::Dev };
+        Self { gateway: Arc::clone(gateway), manners, metrics }
+    }
+}
+
 /// Binds an address before anything else is started, so that port 0 works and a taken one is told
 /// at once.
-pub(super) fn bind(
-    setting: &'static str,
-    address: SocketAddr,
-) -> Result<TcpListener, StartError> {
+pub(super) fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
     let listen = || -> std::io::Result<TcpListener> {
         use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };

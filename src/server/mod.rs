@@ -27,6 +27,7 @@ use crate::{jobs, telemetry};
 pub mod access;
 pub mod admin_token;
 pub mod listeners;
+pub mod private;
 pub mod shutdown;
 
 /// Why a gateway did not start.
@@ -50,7 +51,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// `dev` was told to listen for others.
-    #[error("{0} is not a loopback address; `dev` listens for others only with DEV_ALLOW_REMOTE=true")]
+    #[error("{0} is not loopback; set DEV_ALLOW_REMOTE=true if `dev` is to be reached")]
     NotLoopback(SocketAddr),
     /// A provider's settings cannot be used.
     #[error(transparent)]
@@ -91,7 +92,7 @@ pub struct Running {
     servers: Vec<ServerHandle>,
     serving: Vec<JoinHandle<std::io::Result<()>>>,
     postgres: Option<Arc<PostgresLedger>>,
-    cluster: Option<Cluster>,
+    cluster: Option<Arc<Cluster>>,
     tasks: TaskTracker,
     jobs: TaskTracker,
     stop_jobs: CancellationToken,
@@ -116,13 +117,7 @@ pub async fn start(
     mode: Mode,
     on_call: Option<OnCall>,
 ) -> Result<Running, StartError> {
-    if mode == Mode::Dev && !config.dev_allow_remote {
-        for address in [config.listen_addr, config.admin_listen_addr] {
-            if !address.ip().is_loopback() {
-                return Err(StartError::NotLoopback(address));
-            }
-        }
-    }
+    stay_on_loopback(config, mode)?;
     raise_file_limit();
     let catalog = load_catalog(config)?;
     let metrics = telemetry::metrics().map_err(|_| StartError::Metrics)?;
@@ -158,10 +153,14 @@ pub async fn start(
         jobs::start_postgres(postgres, config.lease, books.events, &jobs, &stop_jobs);
     }
 
-    let manners = Manners { budget_status: config.budget_status, dev: mode == Mode::Dev };
+    let cluster = books.cluster.map(Arc::new);
+    if let Some(cluster) = &cluster {
+        private::keep_running(cluster, &jobs, &stop_jobs);
+    }
+
     let data_addr = data.local_addr().map_err(StartError::Serve)?;
     let admin_addr = admin.local_addr().map_err(StartError::Serve)?;
-    let planes = listeners::Planes { gateway: Arc::clone(&gateway), manners, metrics };
+    let planes = listeners::Planes::new(&gateway, config.budget_status, metrics);
     let mut started = vec![
         listeners::data_plane(data, config, &planes)?,
         listeners::control_plane(admin, config, &planes, token.secret())?,
@@ -177,7 +176,7 @@ pub async fn start(
         servers,
         serving,
         postgres: books.postgres,
-        cluster: books.cluster,
+        cluster,
         tasks,
         jobs,
         stop_jobs,
@@ -185,12 +184,17 @@ pub async fn start(
     })
 }
 
+/// A developer's gateway has no credentials, so it is for this machine alone.
+fn stay_on_loopback(config: &Config, mode: Mode) -> Result<(), StartError> {
+    let allowed = mode == Mode::Serve || config.dev_allow_remote;
+    [config.listen_addr, config.admin_listen_addr]
+        .into_iter()
+        .find(|address| !allowed && !address.ip().is_loopback())
+        .map_or(Ok(()), |address| Err(StartError::NotLoopback(address)))
+}
+
 /// The one branch between a developer's gateway and the real one.
-async fn open_books(
-    config: &Config,
-    mode: Mode,
-    lanes: &TaskTracker,
-) -> Result<Books, StartError> {
+async fn open_books(config: &Config, mode: Mode, lanes: &TaskTracker) -> Result<Books, StartError> {
     let (events, inbox) = mpsc::unbounded_channel();
     if mode == Mode::Dev {
         let newcomers = Some(config.dev_cost_limit);
@@ -200,7 +204,7 @@ async fn open_books(
     let (url, cluster) = match &config.database_url {
         Some(url) => (url.clone(), None),
         None => {
-            let cluster = private_postgres(config).await?;
+            let cluster = private::start(config).await?;
             (SecretString::from(cluster.url()), Some(cluster))
         }
     };
@@ -208,24 +212,6 @@ async fn open_books(
     let postgres = PostgresLedger::open(url, config.lease, lanes).await?;
     let ledger: Arc<dyn Ledger> = Arc::clone(&postgres) as Arc<dyn Ledger>;
     Ok(Books { ledger, postgres: Some(postgres), cluster, events, inbox })
-}
-
-/// A durable Postgres of our own, in `DATA_DIR`.
-///
-/// # Errors
-/// If it cannot be started; the message says what to install or to change.
-pub async fn private_postgres(config: &Config) -> Result<Cluster, StartError> {
-    let options = crate::storage::cluster::ClusterOptions {
-        data_dir: config.data_dir.join("postgres"),
-        durable: true,
-        settings: Vec::new(),
-        remove_on_stop: false,
-    };
-    let starting = tokio::task::spawn_blocking(move || Cluster::start(options));
-    match starting.await {
-        Ok(started) => Ok(started?),
-        Err(panicked) => Err(StartError::Serve(std::io::Error::other(panicked))),
-    }
 }
 
 fn load_catalog(config: &Config) -> Result<Catalog, StartError> {

@@ -59,10 +59,7 @@ impl Running {
             let _closed = timeout(CLOSE, postgres.pool().close()).await;
         }
         if let Some(cluster) = self.cluster.take() {
-            let stopping = tokio::task::spawn_blocking(move || cluster.stop());
-            if let Ok(Err(error)) = stopping.await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "shutdown.postgres");
-            }
+            super::private::stop(cluster).await;
         }
         report
     }
@@ -80,6 +77,6 @@ impl Running {
 
     /// The private Postgres, if this gateway started one.
     pub fn cluster(&self) -> Option<&crate::storage::cluster::Cluster> {
-        self.cluster.as_ref()
+        self.cluster.as_deref()
     }
 }

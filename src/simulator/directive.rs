@@ -199,13 +199,7 @@ mod tests {
 
     #[test]
     fn text_without_a_directive_asks_for_nothing() {
-        for text in [
-            "",
-            "hello",
-            "[[simple]]",
-            "[[sims status=500]]",
-            "sim status=500",
-        ] {
+        for text in ["", "hello", "[[simple]]", "[[sims status=500]]", "sim status=500"] {
             assert_eq!(read(text), Some(Directives::default()), "{text}");
         }
     }

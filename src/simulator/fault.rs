@@ -8,51 +8,15 @@ use super::wire::{push, push_string};
 /// The body of a failure that was asked for, as OpenAI would word it.
 pub(super) fn failure(status: u16, echo: Option<&str>) -> String {
     let (kind, code, message) = match status {
-        400 => (
-            "invalid_request_error",
-            "invalid_value",
-            "The request is invalid.",
-        ),
-        401 => (
-            "invalid_request_error",
-            "invalid_api_key",
-            "Incorrect API key provided.",
-        ),
-        402 => (
-            "insufficient_quota",
-            "insufficient_quota",
-            "You exceeded your current quota.",
-        ),
-        403 => (
-            "permission_error",
-            "permission_denied",
-            "You may not use this model.",
-        ),
-        404 => (
-            "invalid_request_error",
-            "model_not_found",
-            "The model does not exist.",
-        ),
-        429 => (
-            "requests",
-            "rate_limit_exceeded",
-            "Rate limit reached for requests.",
-        ),
-        503 => (
-            "server_error",
-            "overloaded",
-            "The engine is currently overloaded.",
-        ),
-        300..=499 => (
-            "invalid_request_error",
-            "simulated_error",
-            "The request failed.",
-        ),
-        _ => (
-            "server_error",
-            "simulated_error",
-            "The server had an error.",
-        ),
+        400 => ("invalid_request_error", "invalid_value", "The request is invalid."),
+        401 => ("invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
+        402 => ("insufficient_quota", "insufficient_quota", "You exceeded your current quota."),
+        403 => ("permission_error", "permission_denied", "You may not use this model."),
+        404 => ("invalid_request_error", "model_not_found", "The model does not exist."),
+        429 => ("requests", "rate_limit_exceeded", "Rate limit reached for requests."),
+        503 => ("server_error", "overloaded", "The engine is currently overloaded."),
+        300..=499 => ("invalid_request_error", "simulated_error", "The request failed."),
+        _ => ("server_error", "simulated_error", "The server had an error."),
     };
     match echo {
         Some(echo) => error(kind, None, code, &format!("{message} ({echo})")),
@@ -68,12 +32,7 @@ pub(super) fn html(status: u16, echo: Option<&str>) -> String {
 
 /// The body of a refusal.
 pub(super) fn refusal(refusal: &Refusal) -> String {
-    error(
-        "invalid_request_error",
-        refusal.param,
-        refusal.code,
-        &refusal.message,
-    )
+    error("invalid_request_error", refusal.param, refusal.code, &refusal.message)
 }
 
 fn error(kind: &str, param: Option<&str>, code: &str, message: &str) -> String {
@@ -97,12 +56,8 @@ mod tests {
         for status in [302, 400, 401, 402, 403, 404, 418, 429, 500, 503, 599] {
             let body = failure(status, Some("a\"b"));
             let value: Option<serde_json::Value> = serde_json::from_str(&body).ok();
-            let message = value
-                .as_ref()
-                .and_then(|value| value.pointer("/error/message"));
-            let message = message
-                .and_then(|message| message.as_str())
-                .unwrap_or_default();
+            let message = value.as_ref().and_then(|value| value.pointer("/error/message"));
+            let message = message.and_then(|message| message.as_str()).unwrap_or_default();
             assert!(message.ends_with("(a\"b)"), "{body}");
         }
     }

@@ -76,10 +76,7 @@ pub fn configure(
     options: SimulatorOptions,
 ) -> impl FnOnce(&mut web::ServiceConfig) + Clone + Send + 'static {
     move |config| {
-        let worker = Worker {
-            options,
-            counts: RefCell::new(Counts::new()),
-        };
+        let worker = Worker { options, counts: RefCell::new(Counts::new()) };
         config
             .app_data(web::Data::new(worker))
             .app_data(web::PayloadConfig::new(MAX_BODY_BYTES))
@@ -154,12 +151,7 @@ fn plan(
         })?),
         None => None,
     };
-    plan::make(
-        &body,
-        header,
-        &worker.options,
-        &mut worker.counts.borrow_mut(),
-    )
+    plan::make(&body, header, &worker.options, &mut worker.counts.borrow_mut())
 }
 
 fn answer(plan: Plan) -> HttpResponse {
@@ -215,9 +207,7 @@ fn refused(refusal: &Refusal) -> HttpResponse {
 }
 
 fn json(status: StatusCode, body: String) -> HttpResponse {
-    HttpResponse::build(status)
-        .content_type("application/json")
-        .body(body)
+    HttpResponse::build(status).content_type("application/json").body(body)
 }
 
 #[cfg(test)]

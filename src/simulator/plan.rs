@@ -33,22 +33,12 @@ pub(super) struct Plan {
 impl Refusal {
     /// A body that breaks the wire format; `param` names the field at fault.
     pub(super) fn invalid(param: Option<&'static str>, message: impl Into<String>) -> Self {
-        Self {
-            status: 400,
-            code: "invalid_value",
-            param,
-            message: message.into(),
-        }
+        Self { status: 400, code: "invalid_value", param, message: message.into() }
     }
 
     /// A directive that is not understood.
     pub(super) fn bad_directive(message: String) -> Self {
-        Self {
-            status: 400,
-            code: "bad_directive",
-            param: None,
-            message,
-        }
+        Self { status: 400, code: "bad_directive", param: None, message }
     }
 }
 
@@ -73,10 +63,7 @@ pub(super) fn make(
     }
     // A seed is any 64 bits; its sign carries nothing.
     let seed = request.seed.map_or(options.seed, i64::cast_unsigned);
-    let identity = words::hash(
-        words::hash(seed, model.as_bytes()),
-        &messages_hash.to_le_bytes(),
-    );
+    let identity = words::hash(words::hash(seed, model.as_bytes()), &messages_hash.to_le_bytes());
     let reply = reply::make(&request, &facts, tokenizer, identity)?;
     let directives = facts.directives;
     let delay = |asked: Option<u64>, usual| asked.map_or(usual, Duration::from_millis);

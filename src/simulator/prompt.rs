@@ -73,11 +73,7 @@ impl Counts {
 pub(super) fn tokenizer_of(model: &str) -> Tokenizer {
     let name = model.rsplit('/').next().unwrap_or(model);
     let old = name == "gpt-4" || name.starts_with("gpt-4-") || name.starts_with("gpt-3.5");
-    if old {
-        Tokenizer::Cl100k
-    } else {
-        Tokenizer::O200k
-    }
+    if old { Tokenizer::Cl100k } else { Tokenizer::O200k }
 }
 
 fn read(
@@ -94,15 +90,8 @@ fn read(
     };
     let mut directives = Directives::default();
     let mut asks_tool = false;
-    let user = messages
-        .iter()
-        .rev()
-        .find(|message| message.role.0 == "user");
-    for text in user
-        .and_then(|message| message.content.as_ref())
-        .iter()
-        .flat_map(|c| c.texts())
-    {
+    let user = messages.iter().rev().find(|message| message.role.0 == "user");
+    for text in user.and_then(|message| message.content.as_ref()).iter().flat_map(|c| c.texts()) {
         directives.apply_text(text)?;
         asks_tool |= text.contains(TOOL_WORDS);
     }
@@ -115,20 +104,13 @@ fn read(
     if let Some(tools) = tools {
         prompt_tokens += tools_tokens(tools, tokenizer)?;
     }
-    Ok(Facts {
-        prompt_tokens,
-        asks_tool: (asks_tool || directives.tool) && !answered,
-        directives,
-    })
+    Ok(Facts { prompt_tokens, asks_tool: (asks_tool || directives.tool) && !answered, directives })
 }
 
 fn message_tokens(message: &Message<'_>, tokenizer: Tokenizer) -> u64 {
     let mut tokens = TOKENS_PER_MESSAGE + tokenizer.count(&message.role.0);
     if let Some(content) = &message.content {
-        tokens += content
-            .texts()
-            .map(|text| tokenizer.count(text))
-            .sum::<u64>();
+        tokens += content.texts().map(|text| tokenizer.count(text)).sum::<u64>();
         tokens += TOKENS_PER_IMAGE * Content::images(content) as u64;
     }
     if let Some(name) = &message.name {
@@ -168,27 +150,15 @@ mod tests {
     fn prompts_are_counted_by_the_rule_for_chats() {
         let check =
             |rest: &str, expected: u64| assert_eq!(count("gpt-4o", rest), expected, "{rest}");
-        check(
-            r#""messages":[{"role":"user","content":"hello world"}]"#,
-            3 + 3 + 1 + 2,
-        );
-        check(
-            r#""messages":[{"role":"user","content":"hello","name":"bob"}]"#,
-            3 + 3 + 1 + 1 + 2,
-        );
-        check(
-            r#""messages":[{"role":"assistant","content":null}]"#,
-            3 + 3 + 1,
-        );
+        check(r#""messages":[{"role":"user","content":"hello world"}]"#, 3 + 3 + 1 + 2);
+        check(r#""messages":[{"role":"user","content":"hello","name":"bob"}]"#, 3 + 3 + 1 + 1 + 2);
+        check(r#""messages":[{"role":"assistant","content":null}]"#, 3 + 3 + 1);
         check(
             r#""messages":[{"role":"user","content":[{"type":"text","text":"hello"},
                 {"type":"image_url","image_url":{"url":"x"}}]}]"#,
             3 + 3 + 1 + 1 + 85,
         );
-        check(
-            r#""messages":[{"role":"user","content":"hello"}],"tools":[]"#,
-            3 + 3 + 1 + 1,
-        );
+        check(r#""messages":[{"role":"user","content":"hello"}],"tools":[]"#, 3 + 3 + 1 + 1);
         let tools = r#"[{"type":"function","function":{"name":"f"}}]"#;
         check(
             &format!(r#""messages":[{{"role":"user","content":"hello"}}],"tools":{tools}"#),
@@ -201,13 +171,7 @@ mod tests {
         for model in ["gpt-4", "gpt-4-turbo", "openai/gpt-4", "gpt-3.5-turbo"] {
             assert_eq!(tokenizer_of(model), Tokenizer::Cl100k, "{model}");
         }
-        for model in [
-            "gpt-4o",
-            "gpt-4.1",
-            "openai/gpt-5",
-            "claude-3",
-            "gpt-4/other",
-        ] {
+        for model in ["gpt-4o", "gpt-4.1", "openai/gpt-5", "claude-3", "gpt-4/other"] {
             assert_eq!(tokenizer_of(model), Tokenizer::O200k, "{model}");
         }
     }

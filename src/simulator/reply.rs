@@ -127,18 +127,15 @@ pub(super) fn make(
         });
     }
     // An endless choice counts as many tokens as there are, so the sum must not wrap.
-    let completion = choices.iter().fold(0_u64, |sum, choice| {
-        sum.saturating_add(reasoning).saturating_add(choice.tokens)
-    });
+    let completion = choices
+        .iter()
+        .fold(0_u64, |sum, choice| sum.saturating_add(reasoning).saturating_add(choice.tokens));
     let served = directives.served.as_deref();
     Ok(Reply {
         id,
         created,
         model: served.map_or_else(|| request.model(), Ok)?.to_owned(),
-        service_tier: request
-            .service_tier
-            .as_ref()
-            .map(|tier| tier.0.as_ref().to_owned()),
+        service_tier: request.service_tier.as_ref().map(|tier| tier.0.as_ref().to_owned()),
         choices,
         usage: usage(facts, completion, reasoning * count),
         logprobs: request.wants_logprobs(),
@@ -152,12 +149,7 @@ fn usage(facts: &Facts, completion: u64, reasoning: u64) -> Option<Usage> {
     let signed = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
     let truth = (signed(facts.prompt_tokens), signed(completion));
     let (prompt, completion) = facts.directives.usage.unwrap_or(truth);
-    Some(Usage {
-        prompt,
-        completion,
-        cached: facts.directives.cached,
-        reasoning,
-    })
+    Some(Usage { prompt, completion, cached: facts.directives.cached, reasoning })
 }
 
 fn text(
@@ -186,11 +178,7 @@ fn text(
     Choice {
         call: None,
         tokens: words.tokens(),
-        finish: if words.is_cut() {
-            Finish::Length
-        } else {
-            Finish::Stop
-        },
+        finish: if words.is_cut() { Finish::Length } else { Finish::Stop },
         source: Source::Words(words),
     }
 }
@@ -219,12 +207,7 @@ fn call(function: &Function<'_>, tokenizer: Tokenizer, mut numbers: Numbers, lim
         cut(&mut arguments, tokenizer, limit.saturating_sub(head));
         tokens = limit.min(head + tokenizer.count(&arguments));
     }
-    Choice {
-        call: Some(Call { id, name }),
-        source: Source::Fixed(arguments, 0),
-        finish,
-        tokens,
-    }
+    Choice { call: Some(Call { id, name }), source: Source::Fixed(arguments, 0), finish, tokens }
 }
 
 /// Shortens `text` to at most `limit` tokens.
@@ -235,9 +218,6 @@ fn cut(text: &mut String, tokenizer: Tokenizer, limit: u64) {
         tokenizer.count(part) <= limit
     };
     let fitting = ends.partition_point(fits);
-    let end = ends
-        .get(fitting.saturating_sub(1))
-        .copied()
-        .unwrap_or_default();
+    let end = ends.get(fitting.saturating_sub(1)).copied().unwrap_or_default();
     text.truncate(end);
 }

@@ -117,10 +117,7 @@ impl<'a> ChatRequest<'a> {
     pub(super) fn model(&self) -> Result<&str, Refusal> {
         match self.model.as_ref().map(|model| &*model.0) {
             Some(model) if !model.is_empty() => Ok(model),
-            _ => Err(Refusal::invalid(
-                Some("model"),
-                "You must provide a model parameter.",
-            )),
+            _ => Err(Refusal::invalid(Some("model"), "You must provide a model parameter.")),
         }
     }
 
@@ -143,10 +140,7 @@ impl<'a> ChatRequest<'a> {
 
     /// The most output tokens of one choice, when the client set a maximum.
     pub(super) fn max_output_tokens(&self) -> Option<u64> {
-        [self.max_completion_tokens, self.max_tokens]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.max_completion_tokens, self.max_tokens].into_iter().flatten().min()
     }
 
     /// The texts that end an answer; never an empty one.
@@ -156,22 +150,13 @@ impl<'a> ChatRequest<'a> {
             Some(Stop::One(stop)) => std::slice::from_ref(stop),
             Some(Stop::Many(stops)) => stops.as_slice(),
         };
-        stops
-            .iter()
-            .map(String::as_str)
-            .filter(|stop| !stop.is_empty())
+        stops.iter().map(String::as_str).filter(|stop| !stop.is_empty())
     }
 
     /// Whether the answer must be JSON.
     pub(super) fn wants_json(&self) -> bool {
-        let format = self
-            .response_format
-            .as_ref()
-            .and_then(|format| format.kind.as_ref());
-        matches!(
-            format.map(|kind| &*kind.0),
-            Some("json_object" | "json_schema")
-        )
+        let format = self.response_format.as_ref().and_then(|format| format.kind.as_ref());
+        matches!(format.map(|kind| &*kind.0), Some("json_object" | "json_schema"))
     }
 
     /// Whether the answer is streamed.
@@ -182,9 +167,7 @@ impl<'a> ChatRequest<'a> {
     /// Whether a stream ends with usage.
     pub(super) fn includes_usage(&self) -> bool {
         let options = self.stream_options.as_ref();
-        options
-            .and_then(|options| options.include_usage)
-            .unwrap_or(false)
+        options.and_then(|options| options.include_usage).unwrap_or(false)
     }
 
     /// Whether each token comes with its log probability.

@@ -86,11 +86,7 @@ impl EventStream {
 
     /// What to do now: an event, or what the directives put in its place.
     fn next(&mut self) -> Next {
-        if self
-            .directives
-            .cut
-            .is_some_and(|events| self.sent >= events)
-        {
+        if self.directives.cut.is_some_and(|events| self.sent >= events) {
             return Next::Cut;
         }
         if self.directives.stall == Some(Stall::Body) && self.sent > 0 {
@@ -130,11 +126,7 @@ impl EventStream {
         let call = choice.call.as_ref();
         let delta = match (self.step, call) {
             (Step::Role, _) => {
-                self.step = if call.is_some() {
-                    Step::Call
-                } else {
-                    Step::Pieces
-                };
+                self.step = if call.is_some() { Step::Call } else { Step::Pieces };
                 Delta::Role
             }
             (Step::Call, Some(call)) => {
@@ -153,26 +145,17 @@ impl EventStream {
     /// The event that ends the choice at hand.
     fn finish(&mut self) -> Bytes {
         let index = self.choice;
-        let reason = self
-            .reply
-            .choices
-            .get(index)
-            .map_or("stop", |choice| choice.finish.as_str());
+        let reason = self.reply.choices.get(index).map_or("stop", |choice| choice.finish.as_str());
         self.choice += 1;
         let last = self.choice == self.reply.choices.len();
         let usage = self.reply.usage.as_ref();
         let rides = usage.filter(|_| last && self.directives.usage_on_content);
-        self.step = match (
-            last,
-            self.include_usage && usage.is_some() && rides.is_none(),
-        ) {
+        self.step = match (last, self.include_usage && usage.is_some() && rides.is_none()) {
             (false, _) => Step::Role,
             (true, true) => Step::Usage,
             (true, false) => Step::Done,
         };
-        self.events
-            .delta(index, &Delta::Finish(reason), rides)
-            .into()
+        self.events.delta(index, &Delta::Finish(reason), rides).into()
     }
 
     /// Whether the pause before the next event is over.
@@ -244,12 +227,7 @@ pub(super) struct HalfBody {
 
 impl HalfBody {
     pub(super) fn new(whole: Bytes, stalls: bool) -> Self {
-        Self {
-            whole,
-            stalls,
-            sent: false,
-            written: false,
-        }
+        Self { whole, stalls, sent: false, written: false }
     }
 }
 

@@ -23,13 +23,8 @@ impl Answer {
 
     /// The events that are JSON, and whether the stream ended as it should.
     fn events(&self) -> (Vec<Value>, bool) {
-        let data = self
-            .text
-            .split("\n\n")
-            .filter_map(|event| event.strip_prefix("data: "));
-        let events = data
-            .filter_map(|data| serde_json::from_str(data).ok())
-            .collect();
+        let data = self.text.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
+        let events = data.filter_map(|data| serde_json::from_str(data).ok()).collect();
         (events, self.text.ends_with("data: [DONE]\n\n"))
     }
 }
@@ -44,34 +39,21 @@ async fn send(body: String, header: &str) -> Answer {
         .to_request();
     let response = call_service(&app, request).await;
     let status = response.status();
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .map(|it| it.to_str().unwrap().to_owned());
+    let retry_after = response.headers().get(RETRY_AFTER).map(|it| it.to_str().unwrap().to_owned());
     let text = body::to_bytes(response.into_body()).await.unwrap();
     let text = String::from_utf8(text.to_vec()).unwrap();
-    Answer {
-        status,
-        retry_after,
-        text,
-    }
+    Answer { status, retry_after, text }
 }
 
 /// A request with the fields of `more`, whose user says `prompt`.
 async fn ask(prompt: &str, more: Value) -> Answer {
     let mut body = json!({"model": "gpt-4o", "messages": [{"role": "user", "content": prompt}]});
-    body.as_object_mut()
-        .unwrap()
-        .extend(more.as_object().unwrap().clone());
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     send(body.to_string(), "").await
 }
 
 fn content(value: &Value) -> &str {
-    value
-        .pointer("/choices/0/message/content")
-        .unwrap()
-        .as_str()
-        .unwrap()
+    value.pointer("/choices/0/message/content").unwrap().as_str().unwrap()
 }
 
 fn number(value: &Value, pointer: &str) -> i64 {
@@ -79,42 +61,22 @@ fn number(value: &Value, pointer: &str) -> i64 {
 }
 
 fn finish(value: &Value) -> &str {
-    value
-        .pointer("/choices/0/finish_reason")
-        .unwrap()
-        .as_str()
-        .unwrap()
+    value.pointer("/choices/0/finish_reason").unwrap().as_str().unwrap()
 }
 
 fn joined(events: &[Value], pointer: &str) -> String {
-    events
-        .iter()
-        .filter_map(|event| event.pointer(pointer)?.as_str())
-        .collect()
+    events.iter().filter_map(|event| event.pointer(pointer)?.as_str()).collect()
 }
 
 #[actix_web::test]
 async fn the_same_request_gets_the_same_bytes_and_another_seed_others() {
     let first = ask("hello", json!({})).await;
     assert_eq!(first.status, StatusCode::OK);
-    assert_eq!(
-        first.text,
-        ask("hello", json!({"temperature": 1})).await.text
-    );
-    for other in [
-        json!({"seed": 1}),
-        json!({"seed": -1}),
-        json!({"model": "gpt-4"}),
-    ] {
-        assert_ne!(
-            content(&first.json()),
-            content(&ask("hello", other).await.json())
-        );
+    assert_eq!(first.text, ask("hello", json!({"temperature": 1})).await.text);
+    for other in [json!({"seed": 1}), json!({"seed": -1}), json!({"model": "gpt-4"})] {
+        assert_ne!(content(&first.json()), content(&ask("hello", other).await.json()));
     }
-    assert_ne!(
-        content(&first.json()),
-        content(&ask("hello!", json!({})).await.json())
-    );
+    assert_ne!(content(&first.json()), content(&ask("hello!", json!({})).await.json()));
 }
 
 #[actix_web::test]
@@ -129,16 +91,10 @@ async fn usage_is_the_count_of_what_was_said() {
             json!({"stop": "."}),
         ] {
             let mut all = json!({"model": model});
-            all.as_object_mut()
-                .unwrap()
-                .extend(more.as_object().unwrap().clone());
+            all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             let answer = ask("say something", all).await.json();
             let tokens = number(&answer, "/usage/completion_tokens");
-            assert_eq!(
-                tokens as u64,
-                tokenizer.count(content(&answer)),
-                "{model} {more}"
-            );
+            assert_eq!(tokens as u64, tokenizer.count(content(&answer)), "{model} {more}");
             let total = number(&answer, "/usage/prompt_tokens") + tokens;
             assert_eq!(number(&answer, "/usage/total_tokens"), total);
         }
@@ -155,12 +111,7 @@ async fn a_maximum_cuts_the_text_and_says_so() {
     check(json!({}), 40, "stop").await;
     check(json!({"max_tokens": 40}), 40, "stop").await;
     check(json!({"max_tokens": 39}), 39, "length").await;
-    check(
-        json!({"max_tokens": 39, "max_completion_tokens": 7}),
-        7,
-        "length",
-    )
-    .await;
+    check(json!({"max_tokens": 39, "max_completion_tokens": 7}), 7, "length").await;
     check(json!({"n": 3, "max_tokens": 7}), 21, "length").await;
 }
 
@@ -178,13 +129,7 @@ async fn a_stream_says_what_the_whole_answer_says() {
         let last = events.last().unwrap();
         assert_eq!(last["choices"], json!([]));
         assert_eq!(last["usage"], whole["usage"]);
-        assert!(
-            events
-                .iter()
-                .rev()
-                .skip(1)
-                .all(|event| event["usage"].is_null())
-        );
+        assert!(events.iter().rev().skip(1).all(|event| event["usage"].is_null()));
         assert!(events.iter().all(|event| event["id"] == whole["id"]));
     }
 }
@@ -192,9 +137,7 @@ async fn a_stream_says_what_the_whole_answer_says() {
 #[actix_web::test]
 async fn usage_bends_to_the_directives() {
     let check = async |keys: &str, pointer: &str, expected: i64| {
-        let answer = ask(&format!("[[sim {keys}]]"), json!({"max_tokens": 50}))
-            .await
-            .json();
+        let answer = ask(&format!("[[sim {keys}]]"), json!({"max_tokens": 50})).await.json();
         assert_eq!(number(&answer, pointer), expected, "{keys}");
     };
     check("usage=-5:3", "/usage/prompt_tokens", -5).await;
@@ -203,35 +146,18 @@ async fn usage_bends_to_the_directives() {
     check("cached=9", "/usage/prompt_tokens_details/cached_tokens", 9).await;
     check("tokens=10 reasoning=20", "/usage/completion_tokens", 30).await;
     check("tokens=10 reasoning=45", "/usage/completion_tokens", 50).await;
-    check(
-        "reasoning=99",
-        "/usage/completion_tokens_details/reasoning_tokens",
-        50,
-    )
-    .await;
-    assert!(
-        ask("[[sim no_usage]]", json!({}))
-            .await
-            .json()
-            .get("usage")
-            .is_none()
-    );
+    check("reasoning=99", "/usage/completion_tokens_details/reasoning_tokens", 50).await;
+    assert!(ask("[[sim no_usage]]", json!({})).await.json().get("usage").is_none());
 }
 
 #[actix_web::test]
 async fn tools_are_called_whole_and_streamed_alike() {
     let tools = json!([{"type": "function", "function": {"name": "weather", "parameters": {
         "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}]);
-    let whole = ask("please call a tool", json!({"tools": tools}))
-        .await
-        .json();
+    let whole = ask("please call a tool", json!({"tools": tools})).await.json();
     assert_eq!(finish(&whole), "tool_calls");
     let call = whole.pointer("/choices/0/message/tool_calls/0").unwrap();
-    let arguments = call
-        .pointer("/function/arguments")
-        .unwrap()
-        .as_str()
-        .unwrap();
+    let arguments = call.pointer("/function/arguments").unwrap().as_str().unwrap();
     assert!(serde_json::from_str::<Value>(arguments).unwrap()["city"].is_string());
     let tokens = Tokenizer::O200k.count("weather") + Tokenizer::O200k.count(arguments) + 7;
     assert_eq!(number(&whole, "/usage/completion_tokens") as u64, tokens);
@@ -240,27 +166,15 @@ async fn tools_are_called_whole_and_streamed_alike() {
     let (events, done) = ask("please call a tool", streamed).await.events();
     assert!(done);
     let call_at = "/choices/0/delta/tool_calls/0";
-    assert_eq!(
-        joined(&events, &format!("{call_at}/function/arguments")),
-        arguments
-    );
-    assert_eq!(
-        joined(&events, &format!("{call_at}/function/name")),
-        "weather"
-    );
-    assert_eq!(
-        joined(&events, &format!("{call_at}/id")),
-        call["id"].as_str().unwrap()
-    );
+    assert_eq!(joined(&events, &format!("{call_at}/function/arguments")), arguments);
+    assert_eq!(joined(&events, &format!("{call_at}/function/name")), "weather");
+    assert_eq!(joined(&events, &format!("{call_at}/id")), call["id"].as_str().unwrap());
 
     let cut = json!({"tools": tools, "tool_choice": "required", "max_tokens": 9});
     let cut = ask("hi", cut).await.json();
     assert_eq!(finish(&cut), "length");
     assert_eq!(number(&cut, "/usage/completion_tokens"), 9);
-    assert_eq!(
-        finish(&ask("hi", json!({"tools": tools})).await.json()),
-        "stop"
-    );
+    assert_eq!(finish(&ask("hi", json!({"tools": tools})).await.json()), "stop");
 }
 
 #[actix_web::test]
@@ -268,21 +182,13 @@ async fn failures_are_answered_as_asked() {
     let answer = ask("[[sim status=429 retry_after=2 echo=secret]]", json!({})).await;
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(answer.retry_after.as_deref(), Some("2"));
-    assert!(
-        answer.json()["error"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("secret")
-    );
+    assert!(answer.json()["error"]["message"].as_str().unwrap().contains("secret"));
     let answer = ask("[[sim html]]", json!({"stream": true})).await;
     assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
     assert!(answer.text.starts_with("<html>"));
     let body =
         json!({"model": "m", "messages": [{"role": "user", "content": "[[sim status=500]]"}]});
-    assert_eq!(
-        send(body.to_string(), "status=503").await.status,
-        StatusCode::SERVICE_UNAVAILABLE
-    );
+    assert_eq!(send(body.to_string(), "status=503").await.status, StatusCode::SERVICE_UNAVAILABLE);
     let garbage = ask("[[sim garbage]]", json!({})).await;
     assert_eq!(garbage.status, StatusCode::OK);
     assert!(serde_json::from_str::<Value>(&garbage.text).is_err());
@@ -293,17 +199,13 @@ async fn streams_break_as_asked() {
     let stream = json!({"stream": true, "stream_options": {"include_usage": true}});
     let whole = ask("[[sim tokens=5]]", stream.clone()).await.events();
     assert_eq!((whole.0.len(), whole.1), (8, true));
-    let broken = ask("[[sim tokens=5 error_event]]", stream.clone())
-        .await
-        .events();
+    let broken = ask("[[sim tokens=5 error_event]]", stream.clone()).await.events();
     assert_eq!((broken.0.len(), broken.1), (3, false));
     assert!(broken.0.last().unwrap()["error"].is_object());
     let garbage = ask("[[sim tokens=5 garbage]]", stream.clone()).await;
     assert_eq!(garbage.events(), (garbage.events().0, true));
     assert!(garbage.text.contains("not JSON"));
-    let riding = ask("[[sim tokens=5 usage_on_content served=other]]", stream)
-        .await
-        .events();
+    let riding = ask("[[sim tokens=5 usage_on_content served=other]]", stream).await.events();
     assert_eq!((riding.0.len(), riding.1), (7, true));
     let last = riding.0.last().unwrap();
     assert_eq!(number(last, "/usage/completion_tokens"), 5);
@@ -344,8 +246,5 @@ async fn an_endless_answer_of_many_choices_begins_like_any_other() {
         .to_request();
     let response = call_service(&app, request).await;
     assert_eq!(response.status(), StatusCode::OK);
-    assert!(
-        body::to_bytes(response.into_body()).await.is_err(),
-        "it was not cut"
-    );
+    assert!(body::to_bytes(response.into_body()).await.is_err(), "it was not cut");
 }

@@ -80,10 +80,7 @@ pub(super) fn chosen<'a>(
         "\"auto\"" | "\"required\"" => None,
         choice => {
             let named: Named<'_> = serde_json::from_str(choice).map_err(|error| {
-                Refusal::invalid(
-                    Some("tool_choice"),
-                    format!("Invalid 'tool_choice': {error}."),
-                )
+                Refusal::invalid(Some("tool_choice"), format!("Invalid 'tool_choice': {error}."))
             })?;
             match named.function {
                 None if !asks_tool => return Ok(None),
@@ -184,11 +181,7 @@ mod tests {
     fn a_tool_is_called_when_the_request_wants_it() {
         let check = |choice: &str, asks: bool, expected: Result<Option<&str>, ()>| {
             let found = name(&format!(",\"tools\":{TOOLS}{choice}"), asks);
-            assert_eq!(
-                found,
-                expected.map(|name| name.map(str::to_owned)),
-                "{choice} {asks}"
-            );
+            assert_eq!(found, expected.map(|name| name.map(str::to_owned)), "{choice} {asks}");
         };
         check("", false, Ok(None));
         check("", true, Ok(Some("a")));

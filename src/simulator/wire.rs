@@ -44,11 +44,7 @@ impl Events {
         push_head(&mut head, reply, "chat.completion.chunk");
         Self {
             head,
-            tail: if include_usage {
-                ",\"usage\":null}\n\n"
-            } else {
-                "}\n\n"
-            },
+            tail: if include_usage { ",\"usage\":null}\n\n" } else { "}\n\n" },
             logprobs: reply.logprobs,
         }
     }
@@ -162,10 +158,7 @@ pub(super) fn push_string(out: &mut String, text: &str) {
 
 /// Writes `text` as the inside of a JSON string.
 pub(super) fn push_escaped(out: &mut String, text: &str) {
-    if text
-        .bytes()
-        .all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
-    {
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
         out.push_str(text);
         return;
     }
@@ -182,10 +175,7 @@ pub(super) fn push_escaped(out: &mut String, text: &str) {
 /// Everything before the first choice.
 fn push_head(out: &mut String, reply: &Reply, object: &str) {
     let (id, created) = (reply.id, reply.created);
-    push(
-        out,
-        format_args!("{{\"id\":\"chatcmpl-sim-{id:016x}\",\"object\":\"{object}\","),
-    );
+    push(out, format_args!("{{\"id\":\"chatcmpl-sim-{id:016x}\",\"object\":\"{object}\","));
     push(out, format_args!("\"created\":{created},\"model\":"));
     push_string(out, &reply.model);
     if let Some(tier) = &reply.service_tier {
@@ -221,10 +211,7 @@ fn push_choice(out: &mut String, index: usize, choice: &mut Choice, logprobs: bo
     }
     out.push_str("},\"logprobs\":");
     match logprobs && choice.call.is_none() {
-        true => push(
-            out,
-            format_args!("{{\"content\":[{likely}],\"refusal\":null}}"),
-        ),
+        true => push(out, format_args!("{{\"content\":[{likely}],\"refusal\":null}}")),
         false => out.push_str("null"),
     }
     push_finish(out, Some(choice.finish.as_str()));
@@ -232,13 +219,7 @@ fn push_choice(out: &mut String, index: usize, choice: &mut Choice, logprobs: bo
 
 /// A tool call up to the inside of its arguments.
 fn push_call_head(out: &mut String, call: &Call) {
-    push(
-        out,
-        format_args!(
-            "\"id\":\"call_sim_{:016x}\",\"type\":\"function\",",
-            call.id
-        ),
-    );
+    push(out, format_args!("\"id\":\"call_sim_{:016x}\",\"type\":\"function\",", call.id));
     out.push_str("\"function\":{\"name\":");
     push_string(out, &call.name);
     out.push_str(",\"arguments\":\"");
@@ -254,36 +235,16 @@ fn push_finish(out: &mut String, reason: Option<&str>) {
 fn push_logprob(out: &mut String, token: &str) {
     out.push_str("{\"token\":");
     push_string(out, token);
-    push(
-        out,
-        format_args!(",\"logprob\":{LOGPROB},\"bytes\":null,\"top_logprobs\":[]}}"),
-    );
+    push(out, format_args!(",\"logprob\":{LOGPROB},\"bytes\":null,\"top_logprobs\":[]}}"));
 }
 
 fn push_usage(out: &mut String, usage: &Usage) {
-    let Usage {
-        prompt,
-        completion,
-        cached,
-        reasoning,
-    } = usage;
+    let Usage { prompt, completion, cached, reasoning } = usage;
     let total = prompt.saturating_add(*completion);
-    push(
-        out,
-        format_args!("{{\"prompt_tokens\":{prompt},\"completion_tokens\":{completion},"),
-    );
-    push(
-        out,
-        format_args!("\"total_tokens\":{total},\"prompt_tokens_details\":"),
-    );
-    push(
-        out,
-        format_args!("{{\"cached_tokens\":{cached},\"audio_tokens\":0}},"),
-    );
-    push(
-        out,
-        format_args!("\"completion_tokens_details\":{{\"reasoning_tokens\":{reasoning},"),
-    );
+    push(out, format_args!("{{\"prompt_tokens\":{prompt},\"completion_tokens\":{completion},"));
+    push(out, format_args!("\"total_tokens\":{total},\"prompt_tokens_details\":"));
+    push(out, format_args!("{{\"cached_tokens\":{cached},\"audio_tokens\":0}},"));
+    push(out, format_args!("\"completion_tokens_details\":{{\"reasoning_tokens\":{reasoning},"));
     out.push_str("\"audio_tokens\":0}}");
 }
 
@@ -305,21 +266,10 @@ mod tests {
 
     #[test]
     fn escaped_text_reads_back_as_it_was() {
-        for text in [
-            "",
-            "plain",
-            "a\"b",
-            "back\\slash",
-            "\n\t\0\u{1f}",
-            "é\u{7f}😀\"",
-        ] {
+        for text in ["", "plain", "a\"b", "back\\slash", "\n\t\0\u{1f}", "é\u{7f}😀\""] {
             let mut out = String::new();
             push_string(&mut out, text);
-            assert_eq!(
-                serde_json::from_str::<String>(&out).ok().as_deref(),
-                Some(text),
-                "{out}"
-            );
+            assert_eq!(serde_json::from_str::<String>(&out).ok().as_deref(), Some(text), "{out}");
         }
     }
 }

@@ -57,9 +57,7 @@ pub(super) fn hash(seed: u64, bytes: &[u8]) -> u64 {
     for word in words {
         state = fold(state ^ u64::from_le_bytes(*word), GOLDEN).wrapping_add(ODD);
     }
-    let tail = rest
-        .iter()
-        .fold(0, |tail, byte| tail << 8 | u64::from(*byte));
+    let tail = rest.iter().fold(0, |tail, byte| tail << 8 | u64::from(*byte));
     fold(state ^ tail, ODD)
 }
 
@@ -118,11 +116,7 @@ pub(super) struct Words {
 impl Words {
     /// A text of `natural` tokens, of which the first `limit` are given out.
     pub(super) fn new(numbers: Numbers, natural: u64, limit: u64, json: bool) -> Self {
-        let natural = if json {
-            natural.max(SHORTEST_JSON)
-        } else {
-            natural
-        };
+        let natural = if json { natural.max(SHORTEST_JSON) } else { natural };
         Self {
             numbers,
             natural,
@@ -230,11 +224,7 @@ mod tests {
         let wrong: Vec<_> = words
             .chain(first)
             .chain(marks)
-            .filter(|piece| {
-                VOCABULARIES
-                    .iter()
-                    .any(|vocabulary| vocabulary.count(piece) != 1)
-            })
+            .filter(|piece| VOCABULARIES.iter().any(|vocabulary| vocabulary.count(piece) != 1))
             .collect();
         assert!(wrong.is_empty(), "{wrong:?}");
     }
@@ -276,12 +266,7 @@ mod tests {
     fn the_hash_is_fixed_and_sees_every_byte() {
         let base = hash(1, b"0123456789abc");
         assert_eq!(base, hash(1, b"0123456789abc"));
-        for other in [
-            &b"0123456789abd"[..],
-            b"1123456789abc",
-            b"0123456789ab",
-            b"",
-        ] {
+        for other in [&b"0123456789abd"[..], b"1123456789abc", b"0123456789ab", b""] {
             assert_ne!(base, hash(1, other));
         }
         assert_ne!(base, hash(2, b"0123456789abc"));

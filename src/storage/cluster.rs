@@ -134,13 +134,7 @@ impl Cluster {
     pub fn restart(&self) -> Result<(), ClusterError> {
         let mut server = self.server.lock();
         self.stop_server(&mut server, Mode::Fast)?;
-        let Cluster {
-            options,
-            runner,
-            binaries,
-            layout,
-            ..
-        } = self;
+        let Cluster { options, runner, binaries, layout, .. } = self;
         let arguments = server::arguments(layout, options.durable, &options.settings);
         *server = Some(Server::start(runner, binaries, layout, &arguments)?);
         Ok(())
@@ -173,11 +167,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let mode = if self.options.durable {
-            Mode::Fast
-        } else {
-            Mode::Immediate
-        };
+        let mode = if self.options.durable { Mode::Fast } else { Mode::Immediate };
         // Nobody is left to tell; a server that was cut off says so in its log.
         let _ = self.shut_down(mode);
     }
@@ -193,11 +183,7 @@ fn prepare(
     let made_by = layout.made_by()?;
     let binaries = Binaries::find(runner, made_by.as_deref(), &layout.pgdata)?;
     layout.make_socket_folder(runner)?;
-    let ClusterOptions {
-        durable,
-        remove_on_stop,
-        ..
-    } = *options;
+    let ClusterOptions { durable, remove_on_stop, .. } = *options;
     let watcher = Watcher::start(runner, &binaries, layout, durable, remove_on_stop, lock)?;
     if made_by.is_none()
         && let Err(error) = setup::set_up(runner, &binaries, layout, durable)

@@ -23,9 +23,8 @@ pub fn scrub(text: &str, secrets: &[SecretString]) -> String {
         .collect();
     let mut safe = String::with_capacity(shown.len());
     for word in words {
-        let bare = word.trim_end_matches(|c: char| {
-            c.is_whitespace() || "\"'`,;()<>[]{}".contains(c)
-        });
+        let bare =
+            word.trim_end_matches(|c: char| c.is_whitespace() || "\"'`,;()<>[]{}".contains(c));
         if is_telling(bare) {
             safe.push_str(HIDDEN);
             safe.push_str(word.get(bare.len()..).unwrap_or_default());
@@ -63,10 +62,11 @@ mod tests {
     fn neither_keys_nor_addresses_are_shown() {
         let secrets = ["sentinel-key".to_owned().into(), "internal.example".to_owned().into()];
         let shown = scrub(
-            "bad key sentinel-key at https://internal.example/v1 (sk-abcdefghijkl) on internal.example",
+            "bad key sentinel-key at https://internal.example/v1 (sk-abcdefghijkl), \
+             internal.example",
             &secrets,
         );
-        assert_eq!(shown, "bad key [redacted] at [redacted] ([redacted]) on [redacted]");
+        assert_eq!(shown, "bad key [redacted] at [redacted] ([redacted]), [redacted]");
     }
 
     #[test]

@@ -17,3 +17,5 @@ mod catalog;
 mod protocol;
 mod ledger_contract;
 mod ledger_postgres;
+mod data_plane;
+mod control_plane;

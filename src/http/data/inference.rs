@@ -20,8 +20,7 @@ struct Endpoint {
     always_show_usage: bool,
 }
 
-const AGENTS_INFERENCE: Endpoint =
-    Endpoint { name: "/agents/inference", always_show_usage: false };
+const AGENTS_INFERENCE: Endpoint = Endpoint { name: "/agents/inference", always_show_usage: false };
 const CHAT: Endpoint = Endpoint { name: "/v1/chat/completions", always_show_usage: false };
 const CHAT_WITH_USAGE: Endpoint =
     Endpoint { name: "/inference/v1/chat/completions", always_show_usage: true };

@@ -13,9 +13,9 @@ use crate::domain::id::{Attempt, BudgetId, GatewayId, ReservationId};
 use crate::domain::reservation::{Ask, Authority, Refusal, Reservation};
 use crate::domain::run::RunState;
 
+use super::super::LedgerError;
 use super::super::grant::{Grant, Settle};
 use super::super::queue::Turn;
-use super::super::LedgerError;
 use super::connection::LaneConnection;
 use super::lease::Lease;
 use super::{Books, statements};
@@ -68,41 +68,49 @@ impl Lane {
         (!job.reply.is_closed()).then_some(job)
     }
 
+    /// A connection that turns out to be dead is replaced once. One bad ask must not fail its
+    /// neighbours, so a batch that the database refuses is asked one by one.
     async fn decide(&mut self, batch: Vec<Job>) {
-        match self.ask(&batch).await {
-            Ok(verdicts) => self.answer_all(batch, verdicts),
-            Err(error) if batch.len() == 1 => {
-                for job in batch {
-                    self.fail(job, &error);
-                }
-            }
-            Err(error) => {
-                tracing::warn!(
-                    asks = batch.len(),
-                    error = &error as &dyn std::error::Error,
-                    "admission.batch_failed: asking one by one"
-                );
-                self.decide_one_by_one(batch).await;
+        let Err((batch, error)) = self.try_decide(batch).await else { return };
+        tracing::warn!(
+            asks = batch.len(),
+            error = &error as &dyn std::error::Error,
+            "admission.batch_failed: asking again"
+        );
+        let again = match &error {
+            sqlx::Error::PoolTimedOut => return self.fail_all(batch, &error),
+            sqlx::Error::Database(_) => batch.into_iter().map(|job| vec![job]).collect::<Vec<_>>(),
+            _ => vec![batch],
+        };
+        for batch in again {
+            let batch: Vec<Job> = batch.into_iter().filter_map(|job| self.renamed(job)).collect();
+            if let Err((batch, error)) = self.try_decide(batch).await {
+                self.fail_all(batch, &error);
             }
         }
     }
 
-    /// One bad ask must not fail its neighbours. The ids are new: if the batch was committed after
-    /// all, its reservations are nobody's and get released.
-    async fn decide_one_by_one(&mut self, batch: Vec<Job>) {
-        for mut job in batch {
-            self.forget(job.ask.id);
-            job.ask.id = ReservationId::generate();
-            let Some(job) = Self::still_wanted(job) else { continue };
-            let batch = vec![job];
-            match self.ask(&batch).await {
-                Ok(verdicts) => self.answer_all(batch, verdicts),
-                Err(error) => {
-                    for job in batch {
-                        self.fail(job, &error);
-                    }
-                }
+    async fn try_decide(&mut self, batch: Vec<Job>) -> Result<(), (Vec<Job>, sqlx::Error)> {
+        match self.ask(&batch).await {
+            Ok(verdicts) => {
+                self.answer_all(batch, verdicts);
+                Ok(())
             }
+            Err(error) => Err((batch, error)),
+        }
+    }
+
+    /// The same ask under a new id: if the first was committed after all, its reservation is
+    /// nobody's and gets released.
+    fn renamed(&self, mut job: Job) -> Option<Job> {
+        self.forget(job.ask.id);
+        job.ask.id = ReservationId::generate();
+        Self::still_wanted(job)
+    }
+
+    fn fail_all(&self, batch: Vec<Job>, error: &sqlx::Error) {
+        for job in batch {
+            self.fail(job, error);
         }
     }
 
@@ -115,7 +123,8 @@ impl Lane {
             live.extend(asks.iter().map(|ask| ask.id));
         }
         let gateway = self.lease.gateway();
-        let asked = self.connection.run(async |c| admit_batch(c, gateway, &asks, &behind).await).await?;
+        let asked =
+            self.connection.run(async |c| admit_batch(c, gateway, &asks, &behind).await).await?;
         if !asked.iter().any(|verdict| matches!(verdict, Verdict::Lapsed)) {
             return Ok(asked);
         }
@@ -183,15 +192,15 @@ async fn admit_batch(
         asks.iter().flat_map(|ask| ask.budgets.iter().map(|budget| budget.id)).collect();
     budgets.sort_unstable();
     budgets.dedup();
-    let position =
-        |id: BudgetId| budgets.binary_search(&id).map_or(0, |at| i32::try_from(at + 1).unwrap_or(0));
+    let position = |id: BudgetId| {
+        budgets.binary_search(&id).map_or(0, |at| i32::try_from(at + 1).unwrap_or(0))
+    };
     let of_each = |ask: &Ask| i32::try_from(ask.budgets.len()).unwrap_or(0);
 
     fn texts<'a>(asks: &[&'a Ask], f: impl Fn(&'a Ask) -> &'a str) -> Vec<&'a str> {
         asks.iter().map(|ask| f(ask)).collect()
     }
-    let numbers =
-        |f: fn(&Ask) -> i64| -> Vec<i64> { asks.iter().map(|ask| f(ask)).collect() };
+    let numbers = |f: fn(&Ask) -> i64| -> Vec<i64> { asks.iter().map(|ask| f(ask)).collect() };
     let hashes: Vec<Option<&[u8]>> = asks
         .iter()
         .map(|ask| match &ask.authority {

@@ -32,8 +32,7 @@ pub struct Report {
 /// # Errors
 /// If the database fails.
 pub async fn check(pool: &PgPool) -> Result<Report, sqlx::Error> {
-    let mut view =
-        pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let mut view = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *view).await?;
     let counts = sqlx::query(statements::CHECK_COUNTS).fetch_one(&mut *view).await?;
     let mut report = Report {

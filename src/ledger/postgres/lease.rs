@@ -137,10 +137,7 @@ pub(super) async fn stale_reservations(
         .await?;
     rows.iter()
         .map(|row| {
-            Ok(Stale {
-                id: ReservationId::from_uuid(row.try_get(0)?),
-                budgets: row.try_get(1)?,
-            })
+            Ok(Stale { id: ReservationId::from_uuid(row.try_get(0)?), budgets: row.try_get(1)? })
         })
         .collect()
 }

@@ -132,8 +132,7 @@ pub async fn connect(options: PgConnectOptions) -> Result<PgPool, OpenError> {
 pub async fn migrate(options: &PgConnectOptions) -> Result<(), OpenError> {
     use sqlx::{Connection as _, PgConnection};
     let patient = options.clone().options([("lock_timeout", "60000"), ("statement_timeout", "0")]);
-    let mut connection =
-        PgConnection::connect_with(&patient).await.map_err(OpenError::Connect)?;
+    let mut connection = PgConnection::connect_with(&patient).await.map_err(OpenError::Connect)?;
     sqlx::migrate!("./migrations").run(&mut connection).await.map_err(OpenError::Migrate)?;
     let _closed_politely = connection.close().await;
     Ok(())
@@ -199,7 +198,8 @@ impl PostgresLedger {
     /// # Errors
     /// If the database fails.
     pub async fn release_orphans(&self) -> Result<u64, LedgerError> {
-        let stale = lease::stale_reservations(&self.pool, &self.lease).await.map_err(unavailable)?;
+        let stale =
+            lease::stale_reservations(&self.pool, &self.lease).await.map_err(unavailable)?;
         let unknown: Vec<_> = {
             let live = self.books.live.lock();
             stale.into_iter().filter(|found| !live.contains(&found.id)).collect()

@@ -225,9 +225,8 @@ fn read_run(row: &PgRow) -> Result<RunRecord, sqlx::Error> {
 }
 
 fn read_call(row: &PgRow) -> Result<CallRecord, sqlx::Error> {
-    let tokens = |at: usize| -> Result<Tokens, sqlx::Error> {
-        Ok(Tokens::new(unsigned(row.try_get(at)?)))
-    };
+    let tokens =
+        |at: usize| -> Result<Tokens, sqlx::Error> { Ok(Tokens::new(unsigned(row.try_get(at)?))) };
     let millis = |at: usize| -> Result<Option<u64>, sqlx::Error> {
         Ok(row.try_get::<Option<i64>, _>(at)?.map(unsigned))
     };

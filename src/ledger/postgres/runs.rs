@@ -127,10 +127,8 @@ struct Locked<'a> {
 
 async fn lock(pool: &PgPool, run: RunId) -> Result<Locked<'static>, RunsError> {
     let mut transaction = pool.begin().await?;
-    let rows = sqlx::query(statements::LOCK_BUDGETS)
-        .bind(run.uuid())
-        .fetch_all(&mut *transaction)
-        .await?;
+    let rows =
+        sqlx::query(statements::LOCK_BUDGETS).bind(run.uuid()).fetch_all(&mut *transaction).await?;
     let mut usd = None;
     for row in &rows {
         if row.try_get::<&str, _>(1)? == Unit::Usd.as_str() {
@@ -203,11 +201,7 @@ pub(super) async fn patch(
     locked.finish().await
 }
 
-pub(super) async fn close(
-    pool: &PgPool,
-    run: RunId,
-    close: Close,
-) -> Result<RunRecord, RunsError> {
+pub(super) async fn close(pool: &PgPool, run: RunId, close: Close) -> Result<RunRecord, RunsError> {
     let mut locked = lock(pool, run).await?;
     let standing = locked.before.run.standing;
     let state = standing.state.towards(close.status);
@@ -257,10 +251,8 @@ pub(super) async fn count_refusals(
 ) -> Result<(), sqlx::Error> {
     let runs: Vec<Uuid> = refusals.iter().map(|(run, _, _)| run.uuid()).collect();
     let codes: Vec<&str> = refusals.iter().map(|(_, code, _)| *code).collect();
-    let counts: Vec<i64> = refusals
-        .iter()
-        .map(|(_, _, count)| i64::try_from(*count).unwrap_or(i64::MAX))
-        .collect();
+    let counts: Vec<i64> =
+        refusals.iter().map(|(_, _, count)| i64::try_from(*count).unwrap_or(i64::MAX)).collect();
     sqlx::query(statements::COUNT_REFUSALS)
         .bind(runs)
         .bind(codes)

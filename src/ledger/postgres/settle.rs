@@ -16,8 +16,8 @@ use crate::domain::money::Usd;
 use crate::domain::settlement::{Charge, CostSource, Flag};
 use crate::domain::usage::{Tokens, Usage};
 
-use super::super::queue::RunQueue;
 use super::super::Settlement;
+use super::super::queue::RunQueue;
 use super::connection::LaneConnection;
 use super::{Books, statements};
 
@@ -150,11 +150,7 @@ struct Row<'a> {
 impl<'a> Row<'a> {
     fn of(settlement: &'a Settlement) -> Self {
         let outcome = &settlement.outcome;
-        Self {
-            settlement,
-            charge: outcome.charge,
-            served_model: outcome.served_model.as_deref(),
-        }
+        Self { settlement, charge: outcome.charge, served_model: outcome.served_model.as_deref() }
     }
 
     /// The same attempt at its worst case, without anything that the provider said.
@@ -199,14 +195,8 @@ async fn settle_batch(
         .bind(rows.iter().map(|row| row.charge.source.as_str()).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.charge.flag.map(Flag::as_str)).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| i32::from(row.settlement.outcome.status)).collect::<Vec<_>>())
-        .bind(
-            rows.iter().map(|row| millis(row.settlement.outcome.latency_ms)).collect::<Vec<_>>(),
-        )
-        .bind(
-            rows.iter()
-                .map(|row| row.settlement.outcome.ttfb_ms.map(millis))
-                .collect::<Vec<_>>(),
-        )
+        .bind(rows.iter().map(|row| millis(row.settlement.outcome.latency_ms)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.settlement.outcome.ttfb_ms.map(millis)).collect::<Vec<_>>())
         .fetch_all(connection)
         .await?
         .iter()

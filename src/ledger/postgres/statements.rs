@@ -179,16 +179,45 @@ pub const CHECK_ROWS: &str = "SELECT c.id, 'is both in flight and ended' FROM ca
         WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = c.run_id)";
 
 /// How much there is to check.
-pub const CHECK_COUNTS: &str = "SELECT (SELECT count(*) FROM runs), (SELECT count(*) FROM budgets), \
+pub const CHECK_COUNTS: &str = "SELECT (SELECT count(*) FROM runs), \
+    (SELECT count(*) FROM budgets), \
     (SELECT count(*) FROM reservations), (SELECT count(*) FROM calls), \
     (SELECT count(*) FROM reservations v WHERE NOT EXISTS \
         (SELECT 1 FROM gateways g WHERE g.id = v.gateway_id AND NOT g.dead))";
 
 /// Every statement above.
 pub const ALL: [&str; 33] = [
-    PING, ADMIT, SETTLE, BOOKED_COSTS, TAKE_LEASE, RENEW_LEASE, DECLARE_DEAD, EXPIRE, FORGET_DEAD,
-    LEAVE, STALE_RESERVATIONS, FIND_BY_ID, FIND_BY_TOKEN, LIST, BUDGETS, IN_FLIGHT, USED, REFUSALS,
-    CALLS, INSERT_RUN, FINGERPRINT, INSERT_BUDGET, LOCK_BUDGETS, SET_LIMIT, UPDATE_RUN,
-    NEXT_ATTEMPT, SET_TOKEN, NOTIFY_RUN, COUNT_REFUSALS, CHECK_SUMS, CHECK_LIMITS, CHECK_ROWS,
+    PING,
+    ADMIT,
+    SETTLE,
+    BOOKED_COSTS,
+    TAKE_LEASE,
+    RENEW_LEASE,
+    DECLARE_DEAD,
+    EXPIRE,
+    FORGET_DEAD,
+    LEAVE,
+    STALE_RESERVATIONS,
+    FIND_BY_ID,
+    FIND_BY_TOKEN,
+    LIST,
+    BUDGETS,
+    IN_FLIGHT,
+    USED,
+    REFUSALS,
+    CALLS,
+    INSERT_RUN,
+    FINGERPRINT,
+    INSERT_BUDGET,
+    LOCK_BUDGETS,
+    SET_LIMIT,
+    UPDATE_RUN,
+    NEXT_ATTEMPT,
+    SET_TOKEN,
+    NOTIFY_RUN,
+    COUNT_REFUSALS,
+    CHECK_SUMS,
+    CHECK_LIMITS,
+    CHECK_ROWS,
     CHECK_COUNTS,
 ];

@@ -36,9 +36,7 @@ impl Runner {
         let passwd = fs::read(path).map_err(ClusterError::file("read", path))?;
         let account = account_in(&String::from_utf8_lossy(&passwd), SERVER_USER)
             .ok_or(ClusterError::NoAccount)?;
-        Ok(Runner {
-            drop_to: Some(account),
-        })
+        Ok(Runner { drop_to: Some(account) })
     }
 
     /// The uid of the server and of its files.
@@ -62,17 +60,11 @@ impl Runner {
     /// business. With `uid`, std drops root's supplementary groups as well.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        command
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("LC_ALL", "C");
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
         if let Some(libraries) = std::env::var_os("LD_LIBRARY_PATH") {
             command.env("LD_LIBRARY_PATH", libraries);
         }
-        command
-            .current_dir("/")
-            .process_group(0)
-            .stdin(Stdio::null());
+        command.current_dir("/").process_group(0).stdin(Stdio::null());
         if let Some(account) = &self.drop_to {
             command.uid(account.uid).gid(account.gid);
         }
@@ -97,10 +89,7 @@ impl Runner {
         };
         let blocked = blocking_folder(path, account).map_err(ClusterError::file("read", path))?;
         match blocked {
-            Some(folder) => Err(ClusterError::Blocked {
-                folder,
-                user: account.name.clone(),
-            }),
+            Some(folder) => Err(ClusterError::Blocked { folder, user: account.name.clone() }),
             None => Ok(()),
         }
     }
@@ -109,10 +98,7 @@ impl Runner {
 /// The first folder on the way to `path` that `account` may not pass. Looks at the mode bits
 /// only; an access list that says otherwise is not read.
 fn blocking_folder(path: &Path, account: &Account) -> io::Result<Option<PathBuf>> {
-    let existing = path
-        .ancestors()
-        .find(|folder| folder.exists())
-        .unwrap_or(Path::new("/"));
+    let existing = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
     // The links are resolved first: it is the folders behind them that must be passable.
     let real = existing.canonicalize()?;
     let mut folders: Vec<&Path> = real.ancestors().collect();
@@ -143,11 +129,7 @@ fn account_in(passwd: &str, name: &str) -> Option<Account> {
         let uid = fields.nth(1)?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
         // A "postgres" that is root in disguise would only be refused by the server.
-        (uid != 0).then(|| Account {
-            name: name.to_owned(),
-            uid,
-            gid,
-        })
+        (uid != 0).then(|| Account { name: name.to_owned(), uid, gid })
     })
 }
 
@@ -159,11 +141,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn stranger() -> Account {
-        Account {
-            name: "stranger".to_owned(),
-            uid: 64_999,
-            gid: 64_999,
-        }
+        Account { name: "stranger".to_owned(), uid: 64_999, gid: 64_999 }
     }
 
     #[test]
@@ -176,13 +154,8 @@ mod tests {
         fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
         let wanted = closed.join("open/not/made/yet");
 
-        assert_eq!(
-            blocking_folder(&wanted, &stranger()).unwrap(),
-            Some(closed.clone())
-        );
-        let runner = Runner {
-            drop_to: Some(stranger()),
-        };
+        assert_eq!(blocking_folder(&wanted, &stranger()).unwrap(), Some(closed.clone()));
+        let runner = Runner { drop_to: Some(stranger()) };
         let message = runner.check_reach(&wanted).unwrap_err().to_string();
         assert!(message.contains(closed.to_str().unwrap()), "{message}");
         assert!(message.contains("chmod o+x"), "{message}");
@@ -200,10 +173,7 @@ mod tests {
         let closed = outer.join("closed");
         fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
         std::os::unix::fs::symlink(closed.join("inner"), outer.join("link")).unwrap();
-        assert_eq!(
-            blocking_folder(&outer.join("link"), &stranger()).unwrap(),
-            Some(closed)
-        );
+        assert_eq!(blocking_folder(&outer.join("link"), &stranger()).unwrap(), Some(closed));
     }
 
     #[test]

@@ -27,9 +27,7 @@ impl Binaries {
     ) -> Result<Binaries, ClusterError> {
         let path = std::env::var_os("PATH");
         let folders = candidates(path.as_deref(), Path::new(VERSIONED_FOLDERS));
-        let mut reachable = folders
-            .into_iter()
-            .filter(|one| runner.check_reach(one).is_ok());
+        let mut reachable = folders.into_iter().filter(|one| runner.check_reach(one).is_ok());
         let Some(made_by) = wanted else {
             let folder = reachable.next().ok_or(ClusterError::NotInstalled)?;
             return Ok(Binaries { folder });
@@ -70,11 +68,7 @@ impl Binaries {
 /// The folders that hold all three programs: those of PATH in its order, then those of
 /// `versioned`, the highest version first.
 fn candidates(path: Option<&OsStr>, versioned: &Path) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = path
-        .map(std::env::split_paths)
-        .into_iter()
-        .flatten()
-        .collect();
+    let mut folders: Vec<PathBuf> = path.map(std::env::split_paths).into_iter().flatten().collect();
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir(versioned)
         .into_iter()
         .flatten()
@@ -101,15 +95,10 @@ fn has_all(folder: &Path) -> bool {
 /// "15" from "postgres (PostgreSQL) 15.13 (Debian 15.13-0)".
 fn major_version(folder: &Path) -> Result<String, ClusterError> {
     let program = folder.join("postgres");
-    let output = Command::new(&program)
-        .arg("--version")
-        .output()
-        .map_err(ClusterError::run(&program))?;
+    let output =
+        Command::new(&program).arg("--version").output().map_err(ClusterError::run(&program))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let version = text
-        .split_whitespace()
-        .nth(2)
-        .unwrap_or("of an unknown version");
+    let version = text.split_whitespace().nth(2).unwrap_or("of an unknown version");
     Ok(version.chars().take_while(char::is_ascii_digit).collect())
 }
 

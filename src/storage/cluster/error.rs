@@ -195,11 +195,7 @@ impl ClusterError {
     /// For `map_err` on a file operation.
     pub(super) fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClusterError {
         let path = path.to_path_buf();
-        move |source| ClusterError::File {
-            doing,
-            path,
-            source,
-        }
+        move |source| ClusterError::File { doing, path, source }
     }
 
     /// For `map_err` on the start of a program.

@@ -93,9 +93,7 @@ impl Layout {
             Ok(version) => Ok(Some(version.trim().to_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if fs::read_dir(&self.pgdata).is_ok_and(|mut files| files.next().is_some()) {
-                    return Err(ClusterError::NotData {
-                        pgdata: self.pgdata.clone(),
-                    });
+                    return Err(ClusterError::NotData { pgdata: self.pgdata.clone() });
                 }
                 Ok(None)
             }
@@ -105,11 +103,7 @@ impl Layout {
 
     /// Opens the log to append to. Never through a link: root would write where it points.
     pub(super) fn open_log(&self, runner: &Runner) -> Result<File, ClusterError> {
-        open_own(
-            &self.log,
-            OpenOptions::new().append(true).create(true),
-            runner,
-        )
+        open_own(&self.log, OpenOptions::new().append(true).create(true), runner)
     }
 
     /// Sets a log aside that has grown too large.
@@ -151,10 +145,7 @@ impl Layout {
                 break;
             }
             if let Some(pid) = self.recorded_pid().filter(|pid| inside.contains(pid)) {
-                return Err(ClusterError::ServerLeft {
-                    pgdata: self.pgdata.clone(),
-                    pid,
-                });
+                return Err(ClusterError::ServerLeft { pgdata: self.pgdata.clone(), pid });
             }
             // The children of a postmaster that was killed are about to notice.
             if Instant::now() > deadline {
@@ -162,10 +153,7 @@ impl Layout {
             }
             std::thread::sleep(PAUSE);
         }
-        let files = [
-            self.pgdata.join(PID_FILE),
-            self.socket.join(".s.PGSQL.5432.lock"),
-        ];
+        let files = [self.pgdata.join(PID_FILE), self.socket.join(".s.PGSQL.5432.lock")];
         for file in files {
             if first_pid(&file).is_some_and(exists) {
                 fs::remove_file(&file).map_err(ClusterError::file("remove", &file))?;
@@ -215,8 +203,7 @@ fn make_data_dir(wanted: &Path, runner: &Runner) -> Result<PathBuf, ClusterError
         make_private(&path, runner)?;
     }
     runner.check_reach(&path)?;
-    path.canonicalize()
-        .map_err(ClusterError::file("find", &path))
+    path.canonicalize().map_err(ClusterError::file("find", &path))
 }
 
 /// Before anything is changed: a start as the wrong user must not lock the right one out.
@@ -228,11 +215,7 @@ fn check_owner(pgdata: &Path, runner: &Runner) -> Result<(), ClusterError> {
     if owner == expected {
         return Ok(());
     }
-    Err(ClusterError::NotOwned {
-        pgdata: pgdata.to_path_buf(),
-        owner,
-        expected,
-    })
+    Err(ClusterError::NotOwned { pgdata: pgdata.to_path_buf(), owner, expected })
 }
 
 fn is_empty(folder: &Path) -> bool {
@@ -256,9 +239,7 @@ fn take_lock(data_dir: &Path, runner: &Runner) -> Result<File, ClusterError> {
             Err(TryLockError::WouldBlock) => {}
         }
         let mut written = String::new();
-        let _ = file
-            .rewind()
-            .and_then(|()| file.read_to_string(&mut written));
+        let _ = file.rewind().and_then(|()| file.read_to_string(&mut written));
         let holder: Option<u32> = written.trim().parse().ok();
         let lives = holder.is_some_and(is_alive);
         let limit = if lives { HOLDER_LIMIT } else { WATCHER_LIMIT };
@@ -267,10 +248,7 @@ fn take_lock(data_dir: &Path, runner: &Runner) -> Result<File, ClusterError> {
                 Some(pid) if lives => format!("pid {pid}"),
                 _ => "whose server is still stopping".to_owned(),
             };
-            return Err(ClusterError::InUse {
-                data_dir: data_dir.to_path_buf(),
-                holder,
-            });
+            return Err(ClusterError::InUse { data_dir: data_dir.to_path_buf(), holder });
         }
         std::thread::sleep(PAUSE);
     }
@@ -284,9 +262,7 @@ fn take_lock(data_dir: &Path, runner: &Runner) -> Result<File, ClusterError> {
 fn open_own(path: &Path, how: &OpenOptions, runner: &Runner) -> Result<File, ClusterError> {
     let mut options = how.clone();
     options.mode(0o600).custom_flags(NO_FOLLOW);
-    let file = options
-        .open(path)
-        .map_err(ClusterError::file("open", path))?;
+    let file = options.open(path).map_err(ClusterError::file("open", path))?;
     if let Some(account) = &runner.drop_to {
         fchown(&file, Some(account.uid), Some(account.gid))
             .map_err(ClusterError::file("change the owner of", path))?;
@@ -299,9 +275,7 @@ const NO_FOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
 fn fits_a_socket(folder: &Path) -> bool {
     let bytes = folder.as_os_str().as_bytes();
     bytes.len() <= SOCKET_FOLDER_LIMIT
-        && bytes
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(byte))
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(byte))
 }
 
 /// The pid in the first line of a lock file.
@@ -331,9 +305,7 @@ fn is_alive(pid: u32) -> bool {
 fn processes_inside(folder: &Path) -> Option<Vec<u32>> {
     let folder = folder.canonicalize().ok()?;
     let entries = fs::read_dir("/proc/self/..").ok()?;
-    let pids = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let inside = |pid: &u32| {
         fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|working| working == folder)
     };

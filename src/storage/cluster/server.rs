@@ -80,12 +80,8 @@ pub(super) fn arguments(layout: &Layout, durable: bool, extra: &[(String, String
     ] {
         settings.push((name.to_owned(), value.to_owned()));
     }
-    let flags = settings
-        .into_iter()
-        .map(|(name, value)| format!("{name}={value}"));
-    flags
-        .flat_map(|setting| ["-c".to_owned(), setting])
-        .collect()
+    let flags = settings.into_iter().map(|(name, value)| format!("{name}={value}"));
+    flags.flat_map(|setting| ["-c".to_owned(), setting]).collect()
 }
 
 impl Server {
@@ -99,21 +95,11 @@ impl Server {
         layout.refuse_live_server()?;
         layout.rotate_log()?;
         let log = layout.open_log(runner)?;
-        let before = log
-            .metadata()
-            .map_err(ClusterError::file("read", &layout.log))?
-            .len();
-        let copy = log
-            .try_clone()
-            .map_err(ClusterError::file("open", &layout.log))?;
+        let before = log.metadata().map_err(ClusterError::file("read", &layout.log))?.len();
+        let copy = log.try_clone().map_err(ClusterError::file("open", &layout.log))?;
         let program = binaries.postgres();
         let mut command = runner.command(&program);
-        command
-            .arg("-D")
-            .arg(&layout.pgdata)
-            .args(arguments)
-            .stdout(log)
-            .stderr(copy);
+        command.arg("-D").arg(&layout.pgdata).args(arguments).stdout(log).stderr(copy);
         let child = command.spawn().map_err(ClusterError::run(&program))?;
         let mut server = Server { child };
         let problem = match server.wait_ready(layout) {
@@ -154,24 +140,18 @@ impl Server {
 
     /// Stops it and reaps it, with ever harsher means: afterwards it is gone in any case.
     pub(super) fn stop(&mut self, mode: Mode) -> StopOutcome {
-        let asked = [
-            (mode == Mode::Fast, Signal::INT, FAST_LIMIT),
-            (true, Signal::QUIT, IMMEDIATE_LIMIT),
-        ];
+        let asked =
+            [(mode == Mode::Fast, Signal::INT, FAST_LIMIT), (true, Signal::QUIT, IMMEDIATE_LIMIT)];
         let mut forced = None;
         for (_, signal, limit) in asked.into_iter().filter(|(wanted, ..)| *wanted) {
             if self.signal_and_wait(signal, limit) {
-                return StopOutcome {
-                    forced_after: forced,
-                };
+                return StopOutcome { forced_after: forced };
             }
             forced = Some(limit);
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        StopOutcome {
-            forced_after: forced,
-        }
+        StopOutcome { forced_after: forced }
     }
 
     /// Whether it ended within the limit. Until it is reaped its pid cannot go to another.

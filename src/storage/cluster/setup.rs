@@ -23,9 +23,7 @@ pub(super) fn set_up(
     durable: bool,
 ) -> Result<(), ClusterError> {
     remove_unfinished(&layout.data_dir);
-    let unfinished = layout
-        .data_dir
-        .join(format!("{UNFINISHED}{}", std::process::id()));
+    let unfinished = layout.data_dir.join(format!("{UNFINISHED}{}", std::process::id()));
     make_private(&unfinished, runner)?;
     let made = initdb(runner, binaries, layout, &unfinished, durable)
         .and_then(|()| create_database(runner, binaries, layout, &unfinished))
@@ -47,11 +45,7 @@ fn publish(unfinished: &Path, layout: &Layout) -> Result<(), ClusterError> {
 /// Left by a gateway that was killed half way. What cannot be removed does no harm.
 fn remove_unfinished(data_dir: &Path) {
     for entry in fs::read_dir(data_dir).into_iter().flatten().flatten() {
-        if entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(UNFINISHED))
-        {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(UNFINISHED)) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -66,19 +60,10 @@ fn initdb(
 ) -> Result<(), ClusterError> {
     let program = binaries.initdb();
     let mut command = runner.command(&program);
-    command.args([
-        "--username=rungate",
-        "--encoding=UTF8",
-        "--locale=C",
-        "--no-instructions",
-    ]);
+    command.args(["--username=rungate", "--encoding=UTF8", "--locale=C", "--no-instructions"]);
     // Trust is for the socket alone, whose folder only the server's user and root may enter.
     command.args(["--auth-local=trust", "--auth-host=reject"]);
-    command.arg(if durable {
-        "--data-checksums"
-    } else {
-        "--no-sync"
-    });
+    command.arg(if durable { "--data-checksums" } else { "--no-sync" });
     command.arg("--pgdata").arg(folder);
     let output = command.output().map_err(ClusterError::run(&program))?;
     accept("initdb", &output, layout)
@@ -95,18 +80,13 @@ fn create_database(
     let mut command = runner.command(&program);
     command.arg("--single").arg("-D").arg(folder);
     command.args(["-c", "exit_on_error=on", "postgres"]);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(ClusterError::run(&program))?;
     if let Some(mut pipe) = child.stdin.take() {
         // If this cannot be written, the session failed, and its output says why.
         let _ = pipe.write_all(b"CREATE DATABASE rungate\n");
     }
-    let output = child
-        .wait_with_output()
-        .map_err(ClusterError::run(&program))?;
+    let output = child.wait_with_output().map_err(ClusterError::run(&program))?;
     accept("postgres", &output, layout)
 }
 
@@ -116,24 +96,13 @@ fn accept(program: &'static str, output: &Output, layout: &Layout) -> Result<(),
     }
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
-    Err(ClusterError::SetUp {
-        program,
-        pgdata: layout.pgdata.clone(),
-        output: last_lines(&text),
-    })
+    Err(ClusterError::SetUp { program, pgdata: layout.pgdata.clone(), output: last_lines(&text) })
 }
 
 /// The last few lines that say something.
 pub(super) fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let start = lines.len().saturating_sub(SHOWN_LINES);
     let shown = lines.get(start..).unwrap_or_default();
-    if shown.is_empty() {
-        "(nothing)".to_owned()
-    } else {
-        shown.join("\n")
-    }
+    if shown.is_empty() { "(nothing)".to_owned() } else { shown.join("\n") }
 }

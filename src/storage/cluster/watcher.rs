@@ -52,9 +52,7 @@ impl Watcher {
         remove: bool,
         lock: &File,
     ) -> Result<Watcher, ClusterError> {
-        let lock = lock
-            .try_clone()
-            .map_err(ClusterError::file("lock", &layout.data_dir))?;
+        let lock = lock.try_clone().map_err(ClusterError::file("lock", &layout.data_dir))?;
         let log = layout.open_log(runner)?;
         let shell = Path::new("/bin/sh");
         let nothing = Path::new("");

@@ -27,9 +27,9 @@ pub(crate) async fn check_registration_is_all_or_none(ledger: Arc<dyn Ledger>) {
         changed
     };
     let batch = |all: &[_]| -> Vec<_> {
-        all.iter().map(|one: &&rungate::domain::run::Registration| {
-            ((*one).clone(), fresh_token())
-        }).collect()
+        all.iter()
+            .map(|one: &&rungate::domain::run::Registration| ((*one).clone(), fresh_token()))
+            .collect()
     };
     let token = fresh_token();
     let first = ledger.register(vec![(known.clone(), token)]).await.unwrap();
@@ -73,8 +73,7 @@ pub(crate) async fn check_attempts_share_the_budget(ledger: Arc<dyn Ledger>) {
     let spent = run.admit("0.4").await.unwrap();
     run.settle(spent, charge("0.4", 1, 1, CostSource::Usage)).await;
     let old = run.admit("0.5").await.unwrap();
-    let close =
-        Close { status: RunState::Failed, cut: true, reason: Some("crashed".to_owned()) };
+    let close = Close { status: RunState::Failed, cut: true, reason: Some("crashed".to_owned()) };
     ledger.close(run.id, close).await.unwrap();
 
     let token = fresh_token();

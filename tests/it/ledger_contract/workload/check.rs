@@ -42,12 +42,8 @@ impl World {
         self.check_lookups(run, &model).await;
 
         let story = self.story();
-        let in_flight: Vec<Amounts> = self
-            .in_flight
-            .iter()
-            .filter(|call| call.run == run)
-            .map(|call| call.amounts)
-            .collect();
+        let in_flight: Vec<Amounts> =
+            self.in_flight.iter().filter(|call| call.run == run).map(|call| call.amounts).collect();
         assert_eq!(model.in_flight, in_flight.len() as u64, "{story}");
         for (unit, [limit, spent, reserved]) in &model.balances {
             let held: Decimal = in_flight.iter().map(|amounts| amounts.in_unit(*unit)).sum();

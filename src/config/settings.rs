@@ -1,0 +1,120 @@
+//! The table of settings: their names, defaults and meanings.
+
+/// One setting, for `--help`, the README and the check of names in `.env`.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The environment variable.
+    pub name: &'static str,
+    /// What holds if it is not set, as text.
+    pub default: &'static str,
+    /// What it means, in one line.
+    pub meaning: &'static str,
+}
+
+const fn setting(name: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { name, default, meaning }
+}
+
+/// Every setting but those of the providers, in the order of the documentation.
+pub const SETTINGS: [Setting; 30] = [
+    setting("LISTEN_ADDR", "127.0.0.1:8080", "data plane: what sandboxes reach"),
+    setting(
+        "ADMIN_LISTEN_ADDR",
+        "127.0.0.1:8081",
+        "control plane: orchestrators, operators, metrics; never for a sandbox",
+    ),
+    setting("DATABASE_URL", "private Postgres", "the Postgres that keeps the ledger"),
+    setting("DATA_DIR", "./rungate-data", "private Postgres and generated token"),
+    setting("ADMIN_TOKEN", "generated", "the operator's bearer token on the control plane"),
+    setting(
+        "SIMULATE_PROVIDERS",
+        "false",
+        "`serve` answers every model from the simulated provider, in the same process",
+    ),
+    setting("DEV_COST_LIMIT_USD", "1.00", "cap of a run that `dev` sees for the first time"),
+    setting("DEV_LIVE", "false", "`dev` calls real providers, whose keys are then needed"),
+    setting("DEV_ALLOW_REMOTE", "false", "`dev` may listen on addresses other than loopback"),
+    setting(
+        "RUN_AUTH",
+        "run_id",
+        "`run_id`: a valid run id is enough; `token`: every call must carry the run's token",
+    ),
+    setting("MODELS_FILE", "built in", "model catalogue (TOML) instead of the built-in one"),
+    setting(
+        "BASE_PATHS",
+        "/v1,/inference/v1,/api/v1",
+        "where the OpenAI endpoints are mounted, separated by commas",
+    ),
+    setting("MAX_BODY_BYTES", "10485760", "largest request body, decoded; larger gets 413"),
+    setting("MAX_RESPONSE_BYTES", "67108864", "largest answer of a provider"),
+    setting(
+        "DEFAULT_MAX_OUTPUT_TOKENS",
+        "16384",
+        "output that is reserved for when the client asked for no maximum",
+    ),
+    setting(
+        "MIN_OUTPUT_TOKENS",
+        "256",
+        "least output that a call is lowered to when the cap cannot afford it in full",
+    ),
+    setting("ADMISSION_WAIT_SECONDS", "30", "longest wait for money that is only reserved"),
+    setting("ACTIVATION_WAIT_SECONDS", "8", "longest wait for a run that is not running yet"),
+    setting(
+        "MAX_CONCURRENCY_PER_RUN",
+        "64",
+        "calls at once of a run that names no limit, for each gateway; waiting ones count",
+    ),
+    setting("LEASE_SECONDS", "15", "how soon a dead gateway's calls are swept"),
+    setting("BUDGET_STATUS", "402", "status of a spent cap: 402, 403 or 429"),
+    setting(
+        "UNKNOWN_USAGE",
+        "estimate",
+        "what a stream without usage costs: `estimate` or `worst_case`",
+    ),
+    setting("UPSTREAM_TIMEOUT_SECONDS", "600", "longest whole answer of a provider"),
+    setting("UPSTREAM_CONNECT_TIMEOUT_SECONDS", "10", "longest connecting to a provider"),
+    setting(
+        "UPSTREAM_IDLE_TIMEOUT_SECONDS",
+        "120",
+        "longest silence of a provider within an answer",
+    ),
+    setting("SHUTDOWN_GRACE_SECONDS", "30", "draining after SIGTERM"),
+    setting("WORKERS", "number of CPUs", "threads that serve the data plane"),
+    setting("LOG_FORMAT", "text", "`text` or `json`"),
+    setting("RUST_LOG", "info", "which log lines are written, as in the tracing crate"),
+    setting("RUNGATE_URL", "http://127.0.0.1:8081", "the control plane that the CLI speaks to"),
+];
+
+/// How the providers' settings begin; `_API_KEY` and `_BASE_URL` follow.
+pub const PROVIDER_PREFIXES: [&str; 9] = [
+    "OPENAI",
+    "ANTHROPIC",
+    "MISTRAL",
+    "AZURE_OPENAI",
+    "GROQ",
+    "DEEPSEEK",
+    "CHUTES",
+    "OPENROUTER",
+    "TARGON",
+];
+
+/// The names of all providers' settings.
+pub fn provider_settings() -> impl Iterator<Item = String> {
+    PROVIDER_PREFIXES
+        .iter()
+        .flat_map(|prefix| [format!("{prefix}_API_KEY"), format!("{prefix}_BASE_URL")])
+}
+
+/// Names that stand in a `.env` file and mean nothing here.
+pub fn unknown_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    names
+        .filter(|name| {
+            !SETTINGS.iter().any(|setting| setting.name == *name)
+                && !provider_settings().any(|setting| setting == **name)
+        })
+        .collect()
+}
+
+pub(super) fn is_secret(name: &str) -> bool {
+    name.ends_with("_API_KEY") || name == "ADMIN_TOKEN" || name == "DATABASE_URL"
+}

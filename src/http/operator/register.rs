@@ -1,0 +1,232 @@
+//! Bodies of `POST /runs` become registrations.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+use crate::domain::fault::{Code, Fault};
+use crate::domain::id::{OrganizationId, RunId};
+use crate::domain::money::Usd;
+use crate::domain::run::{OnCap, Registration, RunState, RunTerms};
+use crate::domain::usage::Tokens;
+use crate::protocol::json;
+
+use super::fields::{Fields, MAX_COUNT, Range};
+use super::metadata;
+
+/// Most registrations of one request.
+const MAX_RUNS: usize = 1_000;
+/// Most names in `allowed_models`.
+const MAX_MODELS: usize = 1_000;
+/// The longest life of a run, in seconds: a year.
+const MAX_TTL: u64 = 31_536_000;
+/// Most tokens of a lifetime: 2^53 - 1, which every JSON reader tells exactly.
+const MAX_TOKEN_LIMIT: u64 = 9_007_199_254_740_991;
+
+const FIELDS: &[&str] = &[
+    "id",
+    "organization_id",
+    "cost_limit_usd",
+    "status",
+    "allowed_models",
+    "token_limit",
+    "call_limit",
+    "max_concurrency",
+    "requests_per_minute",
+    "max_output_tokens_per_call",
+    "on_cap",
+    "expires_at",
+    "ttl_seconds",
+    "require_token",
+    "metadata",
+];
+
+/// What a body asks to register.
+pub(super) enum Wanted {
+    /// One run.
+    One(Registration),
+    /// All of these, or none.
+    Many(Vec<Registration>),
+}
+
+/// Reads one registration, or an array of them.
+pub(super) fn read(body: &str, now: DateTime<Utc>) -> Result<Wanted, Fault> {
+    if !body.trim_start().starts_with('[') {
+        return read_one(body, String::new(), now).map(Wanted::One);
+    }
+    let elements: Vec<&RawValue> =
+        serde_json::from_str(body).map_err(|error| json::syntax_fault(&error))?;
+    if elements.len() > MAX_RUNS {
+        return Err(Fault::new(
+            Code::InvalidRequest,
+            format!(
+                "The array holds more than {MAX_RUNS} runs. Register them in several requests."
+            ),
+        ));
+    }
+    let read = |(index, raw): (usize, &&RawValue)| read_one(raw.get(), format!("[{index}]."), now);
+    elements.iter().enumerate().map(read).collect::<Result<_, _>>().map(Wanted::Many)
+}
+
+fn read_one(text: &str, prefix: String, now: DateTime<Utc>) -> Result<Registration, Fault> {
+    let fields = Fields::read(text, FIELDS, prefix)?;
+    let cost_limit = fields.usd("cost_limit_usd")?.ok_or_else(|| {
+        fields.wrong("cost_limit_usd", "is required: the run's cap, such as \"0.25\"")
+    })?;
+    let status = fields.state("status")?.unwrap_or(RunState::Pending);
+    let terms = read_terms(&fields)?;
+    let expiry = read_expiry(&fields)?;
+    let metadata = metadata::read(&fields)?.unwrap_or_else(|| "{}".to_owned());
+    let id = read_id(&fields)?;
+    let fingerprint = fingerprint(id, &terms, cost_limit, status, &expiry, &metadata)?;
+    let expires_at = match expiry {
+        Expiry::Never => None,
+        Expiry::At(instant) => Some(instant),
+        Expiry::After(seconds) => Some(now + Duration::from_secs(seconds)),
+    };
+    Ok(Registration { id, terms, cost_limit, status, expires_at, metadata, fingerprint })
+}
+
+/// Last of all, since it names the run.
+fn read_id(fields: &Fields<'_>) -> Result<RunId, Fault> {
+    let Some(raw) = fields.given("id") else { return Ok(RunId::random()) };
+    json::text(raw).as_deref().and_then(RunId::parse).ok_or_else(|| {
+        let param = fields.wrong("id", "").param_name().unwrap_or("id").to_owned();
+        let message = format!("{param} is not a UUID. Send one, or leave it out to be given one.");
+        Fault::new(Code::InvalidRunId, message).param(param)
+    })
+}
+
+fn read_terms(fields: &Fields<'_>) -> Result<RunTerms, Fault> {
+    if let Some(text) = fields.text("organization_id")? {
+        let is_default = uuid::Uuid::try_parse(&text)
+            .is_ok_and(|id| OrganizationId::from_uuid(id) == OrganizationId::DEFAULT);
+        if !is_default {
+            return Err(fields.wrong("organization_id", "names no organization; leave it out"));
+        }
+    }
+    let on_cap = match fields.text("on_cap")? {
+        None => OnCap::Clamp,
+        Some(word) => OnCap::parse(&word)
+            .ok_or_else(|| fields.wrong("on_cap", "must be \"clamp\" or \"refuse\""))?,
+    };
+    let positive = Range::new(1, MAX_COUNT);
+    let output = fields.count("max_output_tokens_per_call", positive)?;
+    let token_limit = fields.count("token_limit", Range::new(0, MAX_TOKEN_LIMIT))?;
+    Ok(RunTerms {
+        organization: OrganizationId::DEFAULT,
+        allowed_models: read_models(fields)?,
+        token_limit: token_limit.map(Tokens::new),
+        call_limit: fields.small_count("call_limit", Range::new(0, MAX_COUNT))?,
+        max_concurrency: fields.small_count("max_concurrency", positive)?,
+        requests_per_minute: fields.small_count("requests_per_minute", positive)?,
+        max_output_tokens_per_call: output.map(Tokens::new),
+        on_cap,
+        require_token: fields.flag("require_token")?.unwrap_or(false),
+    })
+}
+
+/// The names as they were given, each once. Whether they name models, the catalogue says.
+fn read_models(fields: &Fields<'_>) -> Result<Option<Vec<String>>, Fault> {
+    const NAME: &str = "allowed_models";
+    let Some(raw) = fields.given(NAME) else { return Ok(None) };
+    let mut names: Vec<String> = serde_json::from_str(raw)
+        .map_err(|_| fields.wrong(NAME, "must be an array of model names, or null for all"))?;
+    if names.is_empty() || names.len() > MAX_MODELS {
+        let says = format!("must name between 1 and {MAX_MODELS} models, or be null for all");
+        return Err(fields.wrong(NAME, says));
+    }
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    Ok(Some(names))
+}
+
+/// When a run stops spending by itself, as it was asked.
+enum Expiry {
+    Never,
+    At(DateTime<Utc>),
+    After(u64),
+}
+
+fn read_expiry(fields: &Fields<'_>) -> Result<Expiry, Fault> {
+    let instant = fields.instant("expires_at")?;
+    let ttl = fields.count("ttl_seconds", Range::new(1, MAX_TTL))?;
+    match (instant, ttl) {
+        (None, None) => Ok(Expiry::Never),
+        (Some(instant), None) => Ok(Expiry::At(instant)),
+        (None, Some(seconds)) => Ok(Expiry::After(seconds)),
+        (Some(_), Some(_)) => {
+            Err(fields.wrong("ttl_seconds", "cannot stand beside expires_at; give one of them"))
+        }
+    }
+}
+
+/// What makes two registrations the same, with every default filled in.
+#[derive(Serialize)]
+struct Canonical<'a> {
+    id: RunId,
+    organization_id: OrganizationId,
+    cost_limit_usd: Usd,
+    status: RunState,
+    allowed_models: Option<Vec<&'a str>>,
+    token_limit: Option<Tokens>,
+    call_limit: Option<u32>,
+    max_concurrency: Option<u32>,
+    requests_per_minute: Option<u32>,
+    max_output_tokens_per_call: Option<Tokens>,
+    on_cap: OnCap,
+    require_token: bool,
+    expires_at: Option<DateTime<Utc>>,
+    ttl_seconds: Option<u64>,
+    metadata: String,
+}
+
+fn fingerprint(
+    id: RunId,
+    terms: &RunTerms,
+    cost_limit: Usd,
+    status: RunState,
+    expiry: &Expiry,
+    metadata: &str,
+) -> Result<[u8; 32], Fault> {
+    let (expires_at, ttl_seconds) = match expiry {
+        Expiry::Never => (None, None),
+        Expiry::At(instant) => (Some(*instant), None),
+        // Not the instant it leads to: the same body again is the same registration.
+        Expiry::After(seconds) => (None, Some(*seconds)),
+    };
+    let allowed_models = terms.allowed_models.as_ref().map(|names| {
+        let mut sorted: Vec<&str> = names.iter().map(String::as_str).collect();
+        sorted.sort_unstable();
+        sorted
+    });
+    let canonical = Canonical {
+        id,
+        organization_id: terms.organization,
+        cost_limit_usd: cost_limit.normalized(),
+        status,
+        allowed_models,
+        token_limit: terms.token_limit,
+        call_limit: terms.call_limit,
+        max_concurrency: terms.max_concurrency,
+        requests_per_minute: terms.requests_per_minute,
+        max_output_tokens_per_call: terms.max_output_tokens_per_call,
+        on_cap: terms.on_cap,
+        require_token: terms.require_token,
+        expires_at,
+        ttl_seconds,
+        metadata: metadata::canonical(metadata),
+    };
+    let bytes = serde_json::to_vec(&canonical).map_err(|error| {
+        Fault::internal(
+            Code::InternalError,
+            "The registration could not be read; try again.",
+            error,
+        )
+    })?;
+    Ok(Sha256::digest(bytes).into())
+}

@@ -1,0 +1,151 @@
+//! The endpoints of runs.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use chrono::Utc;
+
+use crate::domain::run::RunState;
+use crate::http::usage_view::UsageView;
+
+use super::exchange::Exchange;
+use super::fields::{STATES, invalid};
+use super::register::{self, Wanted};
+use super::view::{ListView, RunView};
+use super::{Operator, change, paging};
+
+/// `POST /runs`
+pub(super) async fn create(
+    request: HttpRequest,
+    payload: web::Payload,
+    operator: web::Data<Operator>,
+) -> HttpResponse {
+    let exchange = Exchange::new(request, operator);
+    let work = async {
+        let body = exchange.body(payload).await?;
+        let (registrations, alone) = match register::read(body.text()?, Utc::now())? {
+            Wanted::One(registration) => (vec![registration], true),
+            Wanted::Many(registrations) => (registrations, false),
+        };
+        let opened = exchange.operator.gateway.register(registrations).await?;
+        let any_new = opened.iter().any(|run| run.token.is_some());
+        let status = if any_new { StatusCode::CREATED } else { StatusCode::OK };
+        let now = Utc::now();
+        let mut views: Vec<_> = opened.into_iter().map(|run| RunView::opened(run, now)).collect();
+        match views.pop_if(|_| alone) {
+            Some(view) => exchange.json(status, &view),
+            None => exchange.json(status, &views),
+        }
+    };
+    exchange.answer(work).await
+}
+
+/// `GET /runs`
+pub(super) async fn list(request: HttpRequest, operator: web::Data<Operator>) -> HttpResponse {
+    let exchange = Exchange::new(request, operator);
+    let work = async {
+        exchange.authenticate()?;
+        let query = exchange.query(&["status", "limit", "after"])?;
+        let status = query
+            .get("status")
+            .map(|word| RunState::parse(word).ok_or_else(|| invalid("status".to_owned(), STATES)));
+        let (status, page) = (status.transpose()?, paging::read(&query)?);
+        let found = exchange.operator.gateway.runs(status, page).await?;
+        let next = found.rows.last().filter(|_| found.more).map(|record| record.run.id.to_string());
+        let now = Utc::now();
+        let data = found.rows.into_iter().map(|record| RunView::of(record, now)).collect();
+        exchange.json(StatusCode::OK, &ListView { data, next })
+    };
+    exchange.answer(work).await
+}
+
+/// `GET /runs/{id}`
+pub(super) async fn show(request: HttpRequest, operator: web::Data<Operator>) -> HttpResponse {
+    let exchange = Exchange::new(request, operator);
+    let work = async {
+        exchange.authenticate()?;
+        exchange.query(&[])?;
+        let record = exchange.operator.gateway.run(exchange.run()?).await?;
+        exchange.json(StatusCode::OK, &RunView::of(record, Utc::now()))
+    };
+    exchange.answer(work).await
+}
+
+/// `PATCH /runs/{id}`
+pub(super) async fn patch(
+    request: HttpRequest,
+    payload: web::Payload,
+    operator: web::Data<Operator>,
+) -> HttpResponse {
+    let exchange = Exchange::new(request, operator);
+    let work = async {
+        let body = exchange.body(payload).await?;
+        let patch = change::read_patch(body.text()?)?;
+        let record = exchange.operator.gateway.patch_run(exchange.run()?, patch).await?;
+        exchange.json(StatusCode::OK, &RunView::of(record, Utc::now()))
+    };
+    exchange.answer(work).await
+}
+
+/// `POST /runs/{id}/close`
+pub(super) async fn close(
+    request: HttpRequest,
+    payload: web::Payload,
+    operator: web::Data<Operator>,
+) -> HttpResponse {
+    let exchange = Exchange::new(request, operator);
+    let work = async {
+        let body = exchange.body(payload).await?;
+        let (close, wait) = change::read_close(body.text()?)?;
+        let run = exchange.run()?;
+        let record = exchange.operator.gateway.close_run(run, close, wait, Utc::now).await?;
+        let now = Utc::now();
+        let status = if record.is_final(now) { StatusCode::OK } else { StatusCode::ACCEPTED };
+        exchange.json(status, &UsageView::of(&record, now))
+    };
+    exchange.answer(work).await
+}
+
+/// `POST /runs/{id}/attempts`
+pub(super) async fn open_attempt(
+    request: HttpRequest,
+    payload: web::Payload,
+    operator: web::Data<Operator>,
+) -> HttpResponse {
+    let exchange = Exchange::new(request, operator);
+    let work = async {
+        let body = exchange.body(payload).await?;
+        let status = change::read_attempt(body.text()?)?;
+        let opened = exchange.operator.gateway.open_attempt(exchange.run()?, status).await?;
+        exchange.json(StatusCode::CREATED, &RunView::opened(opened, Utc::now()))
+    };
+    exchange.answer(work).await
+}
+
+/// `POST /runs/{id}/token`
+pub(super) async fn rotate_token(
+    request: HttpRequest,
+    payload: web::Payload,
+    operator: web::Data<Operator>,
+) -> HttpResponse {
+    let exchange = Exchange::new(request, operator);
+    let work = async {
+        let body = exchange.body(payload).await?;
+        change::read_nothing(body.text()?)?;
+        let opened = exchange.operator.gateway.rotate_token(exchange.run()?).await?;
+        exchange.json(StatusCode::OK, &RunView::opened(opened, Utc::now()))
+    };
+    exchange.answer(work).await
+}
+
+/// `GET /runs/{id}/usage`
+pub(super) async fn usage(request: HttpRequest, operator: web::Data<Operator>) -> HttpResponse {
+    let exchange = Exchange::new(request, operator);
+    let work = async {
+        exchange.authenticate()?;
+        let wait = paging::wait(&exchange.query(&["wait_final"])?)?;
+        let run = exchange.run()?;
+        let record = exchange.operator.gateway.wait_final(run, wait, Utc::now).await?;
+        exchange.json(StatusCode::OK, &UsageView::of(&record, Utc::now()))
+    };
+    exchange.answer(work).await
+}

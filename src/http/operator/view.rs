@@ -1,0 +1,138 @@
+//! Runs and calls as the control plane answers them.
+
+use chrono::{DateTime, SecondsFormat, SubsecRound as _, Utc};
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::domain::id::{Attempt, OrganizationId, ReservationId, RunId};
+use crate::domain::money::Usd;
+use crate::domain::run::OnCap;
+use crate::domain::usage::Tokens;
+use crate::gateway::runs::OpenedRun;
+use crate::http::usage_view::UsageView;
+use crate::ledger::{CallRecord, RunRecord};
+
+/// A run with its usage, on one level. The state, attempt and cap are among the usage's fields.
+#[derive(Serialize)]
+pub(super) struct RunView {
+    id: RunId,
+    organization_id: OrganizationId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    #[serde(flatten)]
+    usage: UsageView,
+    allowed_models: Option<Vec<String>>,
+    token_limit: Option<Tokens>,
+    call_limit: Option<u32>,
+    max_concurrency: Option<u32>,
+    requests_per_minute: Option<u32>,
+    max_output_tokens_per_call: Option<Tokens>,
+    on_cap: OnCap,
+    require_token: bool,
+    expires_at: Option<String>,
+    metadata: Option<Box<RawValue>>,
+    close_reason: Option<String>,
+    created_at: String,
+    closed_at: Option<String>,
+}
+
+impl RunView {
+    /// The view of a record, as of `now`.
+    pub(super) fn of(record: RunRecord, now: DateTime<Utc>) -> Self {
+        let usage = UsageView::of(&record, now);
+        let RunRecord { run, metadata, close_reason, created_at, closed_at, .. } = record;
+        let terms = run.terms;
+        Self {
+            id: run.id,
+            organization_id: terms.organization,
+            token: None,
+            usage,
+            allowed_models: terms.allowed_models,
+            token_limit: terms.token_limit,
+            call_limit: terms.call_limit,
+            max_concurrency: terms.max_concurrency,
+            requests_per_minute: terms.requests_per_minute,
+            max_output_tokens_per_call: terms.max_output_tokens_per_call,
+            on_cap: terms.on_cap,
+            require_token: terms.require_token,
+            expires_at: run.standing.expires_at.map(instant),
+            metadata: RawValue::from_string(metadata).ok(),
+            close_reason,
+            created_at: instant(created_at),
+            closed_at: closed_at.map(instant),
+        }
+    }
+
+    /// The view of a run that was just opened, with its token if it is new.
+    pub(super) fn opened(opened: OpenedRun, now: DateTime<Utc>) -> Self {
+        let token = opened.token.map(|token| token.expose_secret().to_owned());
+        Self { token, ..Self::of(opened.record, now) }
+    }
+}
+
+/// One ended attempt.
+#[derive(Serialize)]
+pub(super) struct CallView {
+    id: ReservationId,
+    request_id: String,
+    attempt: Attempt,
+    model: String,
+    served_model: Option<String>,
+    provider: String,
+    endpoint: String,
+    input_tokens: Tokens,
+    cached_input_tokens: Tokens,
+    cache_write_tokens: Tokens,
+    output_tokens: Tokens,
+    reasoning_tokens: Tokens,
+    cost_usd: Usd,
+    cost_source: &'static str,
+    price_version: String,
+    status: Option<u16>,
+    latency_ms: Option<u64>,
+    ttfb_ms: Option<u64>,
+    created_at: String,
+    flag: Option<&'static str>,
+}
+
+impl CallView {
+    /// The view of a record.
+    pub(super) fn of(call: CallRecord) -> Self {
+        let usage = call.charge.usage;
+        Self {
+            id: call.id,
+            request_id: call.request_id,
+            attempt: call.attempt,
+            model: call.model,
+            served_model: call.served_model,
+            provider: call.provider,
+            endpoint: call.endpoint,
+            input_tokens: usage.input(),
+            cached_input_tokens: usage.cached_input,
+            cache_write_tokens: usage.cache_write,
+            output_tokens: usage.output,
+            reasoning_tokens: usage.reasoning,
+            cost_usd: call.charge.cost.normalized(),
+            cost_source: call.charge.source.as_str(),
+            price_version: call.price_version,
+            status: call.status,
+            latency_ms: call.latency_ms,
+            ttfb_ms: call.ttfb_ms,
+            created_at: instant(call.created_at),
+            flag: call.charge.flag.map(crate::domain::settlement::Flag::as_str),
+        }
+    }
+}
+
+/// A page of a list.
+#[derive(Serialize)]
+pub(super) struct ListView<T> {
+    pub(super) data: Vec<T>,
+    pub(super) next: Option<String>,
+}
+
+/// As precise as it is stored, without trailing zeros.
+fn instant(time: DateTime<Utc>) -> String {
+    time.trunc_subsecs(6).to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}

@@ -1,0 +1,80 @@
+//! A ledger whose database is gone.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rungate::domain::id::RunId;
+use rungate::domain::key::TokenHash;
+use rungate::domain::reservation::{Ask, Refusal};
+use rungate::domain::run::{Registration, RunPatch, RunSnapshot, RunState};
+use rungate::ledger::queue::Turn;
+use rungate::ledger::{
+    CallRecord, Close, Grant, Ledger, LedgerError, Page, Registered, RunKey, RunRecord, RunsError,
+};
+
+pub(super) struct Broken;
+
+fn gone() -> LedgerError {
+    LedgerError::Unavailable("connection to postgres://secret@db refused".into())
+}
+
+#[async_trait]
+impl Ledger for Broken {
+    async fn admit(&self, _: Ask, _: &Arc<Turn>) -> Result<Result<Grant, Refusal>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn find(&self, _: RunKey) -> Result<Option<RunSnapshot>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn register(
+        &self,
+        _: Vec<(Registration, TokenHash)>,
+    ) -> Result<Vec<Registered>, RunsError> {
+        Err(gone().into())
+    }
+
+    async fn patch(&self, _: RunId, _: RunPatch) -> Result<RunRecord, RunsError> {
+        Err(gone().into())
+    }
+
+    async fn close(&self, _: RunId, _: Close) -> Result<RunRecord, RunsError> {
+        Err(gone().into())
+    }
+
+    async fn open_attempt(
+        &self,
+        _: RunId,
+        _: RunState,
+        _: TokenHash,
+    ) -> Result<RunRecord, RunsError> {
+        Err(gone().into())
+    }
+
+    async fn rotate_token(&self, _: RunId, _: TokenHash) -> Result<RunRecord, RunsError> {
+        Err(gone().into())
+    }
+
+    async fn record(&self, _: RunId) -> Result<Option<RunRecord>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn list(&self, _: Option<RunState>, _: Page) -> Result<Vec<RunRecord>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn calls(&self, _: RunId, _: Page) -> Result<Vec<CallRecord>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn count_refusals(&self, _: Vec<(RunId, &'static str, u64)>) -> Result<(), LedgerError> {
+        Err(gone())
+    }
+
+    async fn ready(&self) -> Result<(), LedgerError> {
+        Err(gone())
+    }
+
+    async fn flush(&self) {}
+}

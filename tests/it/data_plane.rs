@@ -1,0 +1,16 @@
+//! The data plane over real sockets: what clients send, what they see, and what is booked for it.
+
+mod stage;
+mod refused;
+mod errors;
+mod errors_callers;
+mod errors_limits;
+mod errors_order;
+mod endings;
+mod endings_streams;
+mod endings_clients;
+mod upstream;
+mod relay;
+mod relay_told;
+mod caps;
+mod caps_queue;

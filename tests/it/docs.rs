@@ -1,0 +1,214 @@
+//! What is written about the gateway equals what it is.
+//!
+//! The tables of the README and `.env.example` are made from the code. A test that fails prints the
+//! right text; with `UPDATE_DOCS=1` it writes it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use rungate::config::{Config, PROVIDER_PREFIXES, SETTINGS, provider_settings, unknown_names};
+use rungate::domain::fault::Code;
+use rungate::protocol::chat::fields;
+use rungate::providers::{REGISTRY, RESERVED_PREFIXES};
+
+/// Settings whose default is no value, and what stands for one in `.env.example`.
+const EXAMPLES: [(&str, &str); 4] = [
+    ("DATABASE_URL", "postgres://rungate:secret@localhost/rungate"),
+    ("ADMIN_TOKEN", ""),
+    ("MODELS_FILE", "./models.toml"),
+    ("WORKERS", "4"),
+];
+
+/// When a code is answered. Part of the published table of errors.
+fn when(code: Code) -> &'static str {
+    match code {
+        Code::InvalidRequest => {
+            "malformed JSON, a missing or wrongly typed field, a duplicate key, too deep or too long"
+        }
+        Code::InvalidModel => "the catalogue has no such model",
+        Code::InvalidRunId => "the run id is not a UUID",
+        Code::RunIdMismatch => "credential, header and body name different runs",
+        Code::RunIdRequired => "nothing names a run",
+        Code::ParameterNotAllowed => {
+            "the field `param` is not in the table below, or its cost cannot be bounded"
+        }
+        Code::InvalidKey => {
+            "credential missing, unknown, replaced or not enough; the body never says which"
+        }
+        Code::CostLimitExceeded => {
+            "what is spent leaves too little of the cap for this call; the status is BUDGET_STATUS"
+        }
+        Code::RunClosed => "the run is past `running`, or was stopped while the call was under way",
+        Code::RunExpired => "the run is past `expires_at`",
+        Code::ModelNotAllowed => "the run's `allowed_models` does not name the model",
+        Code::Forbidden => "the credential may not do this on the control plane; not used yet",
+        Code::RunNotFound => "there is no run of this id",
+        Code::NotFound => "there is no such endpoint or object",
+        Code::RunNotActive => "the run is still `pending` or `initializing` after the wait",
+        Code::RunConflict => "the run id is registered already, with another body",
+        Code::LimitBelowSpent => "a PATCH sets the cap below what is spent",
+        Code::InvalidTransition => "the run cannot be closed or reopened that way",
+        Code::ProviderNotConfigured => "no provider of this model has a key or a base URL",
+        Code::RequestTooLarge => "the body, decoded, is larger than MAX_BODY_BYTES",
+        Code::UnsupportedMediaType => "the body is not JSON, or its encoding is not known",
+        Code::UpgradeNotSupported => "a WebSocket was asked for",
+        Code::RateLimited => "the run's `requests_per_minute` are used up on this gateway",
+        Code::ConcurrencyLimited => "too many of the run's calls are under way on this gateway",
+        Code::TokenCeilingExceeded => "the run's `token_limit` leaves too little for this call",
+        Code::CallLimitExceeded => "the run's `call_limit` is reached",
+        Code::BudgetReserved => "the call would fit if calls in flight had ended; nobody waits longer",
+        Code::InternalError => "a bug",
+        Code::UpstreamError => "the provider failed; what it said is under `error.upstream`",
+        Code::Unavailable => "the gateway is draining, or its ledger cannot be reached",
+        Code::UpstreamTimeout => "the provider did not answer in time",
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn settings_table() -> String {
+    let mut table = String::from("| setting | default | meaning |\n|---|---|---|\n");
+    for setting in SETTINGS {
+        let (name, default, meaning) = (setting.name, setting.default, setting.meaning);
+        table.push_str(&format!("| `{name}` | {default} | {meaning} |\n"));
+    }
+    let served: Vec<_> = REGISTRY.iter().map(|provider| provider.settings_prefix).collect();
+    table.push_str(&format!(
+        "| `<P>_API_KEY` | not set | the key of a provider; P is one of {} |\n\
+         | `<P>_BASE_URL` | the provider's own | where that provider is reached instead |\n",
+        served.join(", ")
+    ));
+    table
+}
+
+fn errors_table() -> String {
+    let mut table = String::from(
+        "| status | code | origin | retryable | when |\n|---|---|---|---|---|\n",
+    );
+    for code in Code::ALL {
+        table.push_str(&format!(
+            "| {} | `{}` | {} | {} | {} |\n",
+            code.status(),
+            code.as_str(),
+            code.origin().as_str(),
+            if code.retryable() { "yes" } else { "no" },
+            when(code)
+        ));
+    }
+    table
+}
+
+/// Every setting with its default and meaning, commented out.
+fn env_example() -> String {
+    let mut text = String::from(
+        "# Settings of rungate. Copy this file to `.env` and uncomment what you change; the process's\n\
+         # environment wins over it. `rungate check-config` shows what holds.\n",
+    );
+    for setting in SETTINGS {
+        let example = EXAMPLES.iter().find(|(name, _)| *name == setting.name);
+        let value = example.map_or(setting.default, |(_, value)| *value);
+        let (name, default, meaning) = (setting.name, setting.default, setting.meaning);
+        text.push_str(&format!("\n# {meaning}\n# default: {default}\n#{name}={value}\n"));
+    }
+    text.push_str("\n# The keys of the providers, and where to reach them if not at these addresses\n");
+    for provider in &REGISTRY {
+        let (prefix, url) = (provider.settings_prefix, provider.default_base_url);
+        text.push_str(&format!("#{prefix}_API_KEY=\n#{prefix}_BASE_URL={url}\n"));
+    }
+    text.push_str("\n# Accepted already, not served yet\n");
+    for prefix in RESERVED_PREFIXES {
+        text.push_str(&format!("#{prefix}_API_KEY=\n#{prefix}_BASE_URL=\n"));
+    }
+    text
+}
+
+/// The README with a table between its marks replaced.
+fn with_table(readme: &str, name: &str, table: &str) -> String {
+    let (begin, end) = (format!("<!-- {name}:begin -->\n"), format!("<!-- {name}:end -->"));
+    let (before, rest) = readme.split_once(&begin).unwrap_or_else(|| panic!("no {begin}"));
+    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("no {end} after {begin}"));
+    format!("{before}{begin}{table}{end}{after}")
+}
+
+/// Holds a file against what it should be, or makes it so.
+fn assert_written(file: &str, right: &str, shown: &str) {
+    let path = root().join(file);
+    let is = fs::read_to_string(&path).unwrap_or_default();
+    if is == right {
+        return;
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some_and(|wish| wish == "1") {
+        fs::write(&path, right).unwrap();
+        return;
+    }
+    panic!("{file} differs from the code. UPDATE_DOCS=1 cargo test docs:: writes:\n\n{shown}");
+}
+
+#[test]
+fn the_tables_of_the_readme_are_those_of_the_code() {
+    let mut right = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut wrong = String::new();
+    for (name, table) in [
+        ("settings", settings_table()),
+        ("errors", errors_table()),
+        ("fields", fields::markdown()),
+    ] {
+        let with = with_table(&right, name, &table);
+        if with != right {
+            wrong.push_str(&format!("{name}:\n{table}\n"));
+        }
+        right = with;
+    }
+    assert_written("README.md", &right, &wrong);
+}
+
+#[test]
+fn the_example_of_settings_names_each_with_its_default_and_meaning() {
+    let right = env_example();
+    assert_written(".env.example", &right, &right);
+}
+
+#[test]
+fn the_example_of_settings_can_be_used_as_it_stands() {
+    let example = env_example();
+    let given: Vec<(&str, &str)> = example
+        .lines()
+        .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')))
+        .map(|line| line.split_once('=').unwrap())
+        .collect();
+    assert_eq!(unknown_names(given.iter().map(|(name, _)| *name)), Vec::<&str>::new());
+    let get = |name: &str| {
+        given.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    };
+    if let Err(errors) = Config::read(&get) {
+        panic!("{errors:?}");
+    }
+}
+
+#[test]
+fn every_provider_has_settings_and_no_other_name_has() {
+    let served = REGISTRY.iter().map(|provider| provider.settings_prefix);
+    let named: BTreeSet<&str> = served.chain(RESERVED_PREFIXES).collect();
+    assert_eq!(named, BTreeSet::from(PROVIDER_PREFIXES));
+    assert_eq!(named.len(), PROVIDER_PREFIXES.len());
+}
+
+#[test]
+fn the_help_names_every_setting() {
+    let output = Command::new(env!("CARGO_BIN_EXE_rungate"))
+        .arg("--help")
+        .current_dir(std::env::temp_dir())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let help = String::from_utf8(output.stdout).unwrap();
+    let shown: BTreeSet<&str> = help.split_whitespace().collect();
+    let settings = SETTINGS.iter().map(|setting| setting.name.to_owned());
+    for name in settings.chain(provider_settings()) {
+        assert!(shown.contains(name.as_str()), "--help does not name {name}:\n{help}");
+    }
+}

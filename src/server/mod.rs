@@ -16,7 +16,6 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::config::Config;
 use crate::domain::id::RunId;
 use crate::gateway::{Gateway, Mode, OnCall, Parts, Policy};
-use crate::http::respond::Manners;
 use crate::ledger::memory::MemoryLedger;
 use crate::ledger::postgres::{OpenError, PostgresLedger};
 use crate::ledger::{Event, Ledger};
@@ -63,7 +62,7 @@ pub enum StartError {
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// The operator's token cannot be kept.
-    #[error("the admin token cannot be kept in DATA_DIR ({path}); set ADMIN_TOKEN", path = .0.display())]
+    #[error("DATA_DIR ({0:?}) cannot keep the admin token; set ADMIN_TOKEN")]
     AdminToken(PathBuf, #[source] std::io::Error),
     /// The TLS roots cannot be loaded.
     #[error("the HTTP client cannot be set up; are ca-certificates installed?")]
@@ -125,8 +124,7 @@ pub async fn start(
     let admin = listeners::bind("ADMIN_LISTEN_ADDR", config.admin_listen_addr)?;
     let simulator = listeners::simulator(config, mode)?;
     let access = access::of(config, mode, simulator.as_ref().map(|(address, _)| *address))?;
-    let tasks = TaskTracker::new();
-    let lanes = TaskTracker::new();
+    let (tasks, lanes, jobs) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
     let token = match mode {
         Mode::Dev => admin_token::AdminToken::NotNeeded,
         Mode::Serve => admin_token::load(config)?,
@@ -146,7 +144,6 @@ pub async fn start(
         on_call,
         halt: halt.clone(),
     });
-    let jobs = TaskTracker::new();
     let stop_jobs = CancellationToken::new();
     jobs::start(&gateway, books.inbox, &jobs, &stop_jobs);
     if let Some(postgres) = &books.postgres {

@@ -19,3 +19,6 @@ mod ledger_contract;
 mod ledger_postgres;
 mod data_plane;
 mod control_plane;
+mod tidy;
+mod docs;
+mod crash;

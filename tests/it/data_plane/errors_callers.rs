@@ -16,7 +16,7 @@ struct Call<'a> {
     fields: Value,
 }
 
-fn call<const N: usize>(headers: [(&str, &str); N], fields: Value) -> Call<'_> {
+fn call<'a, const N: usize>(headers: [(&'a str, &str); N], fields: Value) -> Call<'a> {
     let headers = headers.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
     Call { headers, fields }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rungate::catalog::Catalog;
 use rungate::catalog::tokenizer::Tokenizer;
 use rungate::domain::price::ClassPrices;
-use rungate::ledger::postgres::check::{Report, check};
+use rungate::ledger::postgres::check;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
@@ -97,14 +97,14 @@ impl Stage {
 }
 
 /// Waits until nothing is reserved; the ledger's own check must find nothing meanwhile and then.
-pub(super) async fn audit(database: &str) -> Report {
+pub(super) async fn audit(database: &str) {
     let pool = sqlx::PgPool::connect(database).await.unwrap();
     for _ in 0..800 {
         let report = check(&pool).await.unwrap();
         assert!(report.findings.is_empty(), "{:?}", report.findings);
         if report.reservations == 0 {
             pool.close().await;
-            return report;
+            return;
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }

@@ -43,7 +43,7 @@ CREATE TABLE runs (
     fingerprint bytea NOT NULL CHECK (length(fingerprint) = 32),
     close_reason text,
     closed_at timestamptz,
-    created_at timestamptz NOT NULL DEFAULT now(),
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (organization_id, id),
     CONSTRAINT runs_id_is_taken UNIQUE (id)
 );

@@ -3,12 +3,14 @@
 -- Admits a batch of asks in their order. Answers one row for each, in the same order: a verdict,
 -- and the numbers that it rests on. A rule that refuses is a verdict, never an exception.
 --
--- p_budgets: the distinct budgets of the batch, ascending. The asks' own budgets are positions in
--- it (1-based), laid end to end in p_budget_of; ask i has p_budget_count[i] of them, in the order
--- of checking: calls, tokens, dollars. An ask with p_behind has an earlier one waiting before it
--- on its gateway: its run's state is checked, its budgets are not.
+-- p_budgets: the distinct budgets of the batch, ascending. The asks' own budgets lie end to end in
+-- p_ask_budgets, and as positions of p_budgets in p_budget_of (1-based); ask i has p_budget_count[i]
+-- of them from p_budget_first[i] on, in the order of checking: calls, tokens, dollars. An ask with
+-- p_behind has an earlier one waiting before it on its gateway: its run's state is checked, its
+-- budgets are not.
 CREATE FUNCTION ledger_admit(
-    p_gateway uuid, p_budgets uuid[], p_budget_count integer[], p_budget_of integer[],
+    p_gateway uuid, p_budgets uuid[], p_ask_budgets uuid[], p_budget_of integer[],
+    p_budget_first integer[], p_budget_count integer[],
     p_ids uuid[], p_runs uuid[], p_token_hashes bytea[], p_behind boolean[],
     p_usd numeric[], p_tokens bigint[],
     p_request_ids text[], p_models text[], p_providers text[], p_endpoints text[],
@@ -21,17 +23,17 @@ CREATE FUNCTION ledger_admit(
 DECLARE
     limits numeric[]; spents numeric[]; reserveds numeric[]; units text[];
     deltas numeric[] := array_fill(0::numeric, ARRAY[cardinality(p_budgets)]);
-    amounts numeric[];
-    accepted integer[] := '{}';
+    -- 0 for an ask that is not admitted.
     attempts integer[] := array_fill(0, ARRAY[cardinality(p_ids)]);
     organizations uuid[] := array_fill(NULL::uuid, ARRAY[cardinality(p_ids)]);
+    admitted boolean := false;
     blocked uuid[] := '{}';
     waited_for uuid[] := '{}';
     r record;
-    first integer := 1;
     pos integer;
     usd_pos integer;
     refused integer;
+    amount numeric;
     alive boolean;
 BEGIN
     -- The locks come first. What they protect besides the budgets (state, token, expiry) is read
@@ -48,21 +50,22 @@ BEGIN
       FROM gateways g WHERE g.id = p_gateway;
 
     FOR r IN
-        SELECT o.ord::integer AS ord, x.id, x.organization_id, x.state, x.attempt, x.token_hash,
+        SELECT o.*, x.id, x.organization_id, x.state, x.attempt, x.token_hash,
                x.require_token, x.expires_at <= clock_timestamp() AS expired
-          FROM unnest(p_runs) WITH ORDINALITY AS o (run, ord)
+          FROM unnest(p_runs, p_token_hashes, p_behind, p_usd, p_tokens, p_budget_first,
+                      p_budget_count) WITH ORDINALITY
+               AS o (run, hash, behind, usd, tokens, first, budgets, ord)
           LEFT JOIN runs x ON x.id = o.run
          ORDER BY o.ord
     LOOP
-        verdict := NULL; unit := NULL; limit_amount := NULL; spent := NULL; reserved := NULL;
+        unit := NULL; limit_amount := NULL; spent := NULL; reserved := NULL;
         usd_limit := NULL; usd_spent := NULL; usd_reserved := NULL;
         state := r.state; attempt := r.attempt;
         IF alive IS NOT TRUE THEN
             verdict := 'lapsed';
         ELSIF r.id IS NULL THEN
             verdict := 'run_not_found';
-        ELSIF (p_token_hashes[r.ord] IS NULL AND r.require_token)
-            OR p_token_hashes[r.ord] <> r.token_hash THEN
+        ELSIF (r.hash IS NULL AND r.require_token) OR r.hash <> r.token_hash THEN
             verdict := 'invalid_key';
         ELSIF r.state IN ('scoring', 'finished', 'failed', 'cancelled') THEN
             verdict := 'run_closed';
@@ -70,30 +73,31 @@ BEGIN
             verdict := 'run_expired';
         ELSIF r.state <> 'running' THEN
             verdict := 'run_not_active';
-        ELSIF p_behind[r.ord] OR r.id = ANY (blocked) THEN
+        ELSIF r.behind OR r.id = ANY (blocked) THEN
             verdict := 'behind';
         ELSE
-            refused := NULL; usd_pos := NULL; amounts := '{}';
-            FOR i IN first .. first + p_budget_count[r.ord] - 1 LOOP
+            refused := NULL; usd_pos := NULL;
+            FOR i IN r.first .. r.first + r.budgets - 1 LOOP
                 pos := p_budget_of[i];
-                amounts := amounts || CASE units[pos] WHEN 'usd' THEN p_usd[r.ord]
-                    WHEN 'tokens' THEN p_tokens[r.ord]::numeric ELSE 1::numeric END;
                 IF units[pos] = 'usd' THEN
-                    usd_pos := pos;
+                    usd_pos := pos; amount := r.usd;
+                ELSE
+                    amount := CASE units[pos] WHEN 'tokens' THEN r.tokens ELSE 1 END;
                 END IF;
-                IF refused IS NULL AND spents[pos] + reserveds[pos]
-                    + amounts[cardinality(amounts)] > limits[pos] THEN
+                IF refused IS NULL
+                    AND spents[pos] + reserveds[pos] + amount > limits[pos] THEN
                     refused := pos;
                 END IF;
             END LOOP;
             IF refused IS NULL THEN
-                verdict := 'admitted';
-                FOR i IN 1 .. p_budget_count[r.ord] LOOP
-                    pos := p_budget_of[first + i - 1];
-                    reserveds[pos] := reserveds[pos] + amounts[i];
-                    deltas[pos] := deltas[pos] + amounts[i];
+                verdict := 'admitted'; admitted := true;
+                FOR i IN r.first .. r.first + r.budgets - 1 LOOP
+                    pos := p_budget_of[i];
+                    amount := CASE units[pos] WHEN 'usd' THEN r.usd
+                        WHEN 'tokens' THEN r.tokens ELSE 1 END;
+                    reserveds[pos] := reserveds[pos] + amount;
+                    deltas[pos] := deltas[pos] + amount;
                 END LOOP;
-                accepted := accepted || r.ord;
                 attempts[r.ord] := r.attempt;
                 organizations[r.ord] := r.organization_id;
             ELSE
@@ -108,23 +112,22 @@ BEGIN
             usd_limit := limits[usd_pos]; usd_spent := spents[usd_pos];
             usd_reserved := reserveds[usd_pos];
         END IF;
-        first := first + p_budget_count[r.ord];
         RETURN NEXT;
     END LOOP;
 
-    IF cardinality(accepted) > 0 THEN
+    IF admitted THEN
         INSERT INTO reservations (
             organization_id, id, gateway_id, run_id, attempt, budget_ids, usd, tokens, request_id,
             model, provider, endpoint, price_version, input_bound, output_bound)
-        SELECT organizations[a.i], p_ids[a.i], p_gateway, p_runs[a.i], attempts[a.i],
-               (SELECT array_agg(p_budgets[p_budget_of[j]] ORDER BY j)
-                  FROM generate_series(
-                      1 + coalesce((SELECT sum(c)::integer
-                                      FROM unnest(p_budget_count[1 : a.i - 1]) c), 0),
-                      (SELECT sum(c)::integer FROM unnest(p_budget_count[1 : a.i]) c)) j),
-               p_usd[a.i], p_tokens[a.i], p_request_ids[a.i], p_models[a.i], p_providers[a.i],
-               p_endpoints[a.i], p_price_versions[a.i], p_input_bounds[a.i], p_output_bounds[a.i]
-          FROM unnest(accepted) AS a (i);
+        SELECT a.organization_id, a.id, p_gateway, a.run, a.attempt,
+               p_ask_budgets[a.first : a.first + a.budgets - 1], a.usd, a.tokens, a.request_id,
+               a.model, a.provider, a.endpoint, a.price_version, a.input_bound, a.output_bound
+          FROM unnest(organizations, attempts, p_ids, p_runs, p_budget_first, p_budget_count,
+                      p_usd, p_tokens, p_request_ids, p_models, p_providers, p_endpoints,
+                      p_price_versions, p_input_bounds, p_output_bounds)
+               AS a (organization_id, attempt, id, run, first, budgets, usd, tokens, request_id,
+                     model, provider, endpoint, price_version, input_bound, output_bound)
+         WHERE a.attempt > 0;
         UPDATE budgets b SET reserved = b.reserved + d.delta
           FROM unnest(p_budgets, deltas) AS d (id, delta)
          WHERE b.id = d.id AND d.delta > 0;
@@ -152,14 +155,15 @@ BEGIN
     PERFORM 1 FROM reservations WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
 
     RETURN QUERY
-    WITH input AS (
-        SELECT * FROM unnest(
+    WITH gone AS (
+        DELETE FROM reservations r
+         USING unnest(
             p_ids, p_served_models, p_uncached, p_cached, p_cache_write, p_output, p_reasoning,
             p_costs, p_sources, p_flags, p_statuses, p_latencies, p_ttfbs
-        ) AS i (id, served_model, uncached, cached, cache_write, output, reasoning, cost, source,
-                flag, status, latency, ttfb)
-    ), gone AS (
-        DELETE FROM reservations r USING input i WHERE r.id = i.id RETURNING r.*
+         ) AS i (ended, served_model, uncached, cached, cache_write, output, reasoning, cost,
+                 source, flag, status, latency, ttfb)
+         WHERE r.id = i.ended
+        RETURNING r.*, i.*
     ), moved AS (
         INSERT INTO calls (
             organization_id, id, gateway_id, run_id, attempt, budget_ids, request_id, model,
@@ -167,18 +171,17 @@ BEGIN
             cache_write_tokens, output_tokens, reasoning_tokens, cost_usd, cost_source, flag,
             price_version, status, latency_ms, ttfb_ms, created_at)
         SELECT g.organization_id, g.id, g.gateway_id, g.run_id, g.attempt, g.budget_ids,
-               g.request_id, g.model, i.served_model, g.provider, g.endpoint, i.uncached,
-               i.cached, i.cache_write, i.output, i.reasoning, i.cost, i.source, i.flag,
-               g.price_version, i.status, i.latency, i.ttfb, g.created_at
-          FROM gone g JOIN input i ON i.id = g.id
+               g.request_id, g.model, g.served_model, g.provider, g.endpoint, g.uncached,
+               g.cached, g.cache_write, g.output, g.reasoning, g.cost, g.source, g.flag,
+               g.price_version, g.status, g.latency, g.ttfb, g.created_at
+          FROM gone g
         RETURNING id
     ), delta AS (
         SELECT x.budget_id, sum(g.usd) AS usd_freed, sum(g.tokens) AS tokens_freed,
-               count(*) AS calls_freed, sum(i.cost) AS usd,
-               sum(i.uncached + i.cached + i.cache_write + i.output) AS tokens,
-               count(*) FILTER (WHERE i.source <> 'none') AS calls
-          FROM gone g JOIN input i ON i.id = g.id
-         CROSS JOIN LATERAL unnest(g.budget_ids) AS x (budget_id)
+               count(*) AS calls_freed, sum(g.cost) AS usd,
+               sum(g.uncached + g.cached + g.cache_write + g.output) AS tokens,
+               count(*) FILTER (WHERE g.source <> 'none') AS calls
+          FROM gone g CROSS JOIN LATERAL unnest(g.budget_ids) AS x (budget_id)
          GROUP BY x.budget_id
     ), booked AS (
         UPDATE budgets b
@@ -194,6 +197,43 @@ BEGIN
     IF waiters IS NOT NULL THEN
         PERFORM pg_notify('rungate', 'budget:' || w) FROM unnest(waiters) AS w;
     END IF;
+END
+$$;
+
+-- Settles and then admits, in one round trip and one commit: what ends and what begins together on
+-- one lane. The locks of both are taken first, in their one order. Answers a row with `settled` for
+-- each id that was moved, then the verdicts in the order of the asks.
+CREATE FUNCTION ledger_step(
+    p_all_budgets uuid[],
+    p_settled_budgets uuid[], p_settled_ids uuid[], p_served_models text[],
+    p_uncached bigint[], p_cached bigint[], p_cache_write bigint[], p_output bigint[],
+    p_reasoning bigint[], p_costs numeric[], p_sources text[], p_flags text[],
+    p_statuses integer[], p_latencies bigint[], p_ttfbs bigint[],
+    p_gateway uuid, p_budgets uuid[], p_ask_budgets uuid[], p_budget_of integer[],
+    p_budget_first integer[], p_budget_count integer[],
+    p_ids uuid[], p_runs uuid[], p_token_hashes bytea[], p_behind boolean[],
+    p_usd numeric[], p_tokens bigint[],
+    p_request_ids text[], p_models text[], p_providers text[], p_endpoints text[],
+    p_price_versions text[], p_input_bounds bigint[], p_output_bounds bigint[]
+) RETURNS TABLE (
+    settled uuid, verdict text, state text, attempt integer,
+    unit text, limit_amount numeric, spent numeric, reserved numeric,
+    usd_limit numeric, usd_spent numeric, usd_reserved numeric
+) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM budgets WHERE id = ANY (p_all_budgets) ORDER BY id FOR UPDATE;
+    RETURN QUERY
+    SELECT s, NULL::text, NULL::text, NULL::integer, NULL::text, NULL::numeric, NULL::numeric,
+           NULL::numeric, NULL::numeric, NULL::numeric, NULL::numeric
+      FROM ledger_settle(
+        p_settled_budgets, p_settled_ids, p_served_models, p_uncached, p_cached, p_cache_write,
+        p_output, p_reasoning, p_costs, p_sources, p_flags, p_statuses, p_latencies, p_ttfbs) s;
+    RETURN QUERY
+    SELECT NULL::uuid, a.*
+      FROM ledger_admit(
+        p_gateway, p_budgets, p_ask_budgets, p_budget_of, p_budget_first, p_budget_count, p_ids,
+        p_runs, p_token_hashes, p_behind, p_usd, p_tokens, p_request_ids, p_models, p_providers,
+        p_endpoints, p_price_versions, p_input_bounds, p_output_bounds) a;
 END
 $$;
 

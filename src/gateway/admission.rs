@@ -321,7 +321,7 @@ pub(super) fn closed(state: &str) -> Fault {
     )
 }
 
-fn expired() -> Fault {
+pub(super) fn expired() -> Fault {
     Fault::new(
         Code::RunExpired,
         "The run is past its expiry: it makes no more calls. Retrying will not help.",

@@ -190,11 +190,9 @@ impl Directory {
         }
     }
 
-    /// Whoever waits for money asks again.
-    pub fn wake_waiting(&self) {
-        for known in self.runs.read().values() {
-            known.queue.wake_head();
-        }
+    /// How many calls wait for money, over all runs.
+    pub fn waiting(&self) -> usize {
+        self.runs.read().values().map(|known| known.queue.waiting()).sum()
     }
 
     /// The ids of all runs that are known here.

@@ -113,9 +113,7 @@ async fn receive(
     if is_stream {
         return Ok(Answer::Stream(Relay::new(incoming, call, show_usage)));
     }
-    let answer = Whole::new(incoming, call).answer().await?;
-    // A stream was promised to the client; one piece of something else is no answer to that.
-    if stream { Err(failure::garbage()) } else { Ok(Answer::Whole(answer)) }
+    Whole::new(incoming, call, stream).answer().await.map(Answer::Whole)
 }
 
 /// The same for a client that has gone.
@@ -133,7 +131,7 @@ async fn receive_unread(
     if stream {
         return Some(Answer::Stream(Relay::new(incoming, call, false)));
     }
-    drop(Whole::new(incoming, call));
+    drop(Whole::new(incoming, call, stream));
     None
 }
 

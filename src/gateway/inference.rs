@@ -10,7 +10,7 @@ use crate::catalog::{Target, Unresolved};
 use crate::domain::budget::Balance;
 use crate::domain::fault::{Code, Fault};
 use crate::domain::id::RunId;
-use crate::domain::run::StateAdmission;
+use crate::domain::run::{RunStanding, StateAdmission};
 use crate::domain::settlement::Charge;
 use crate::domain::usage::Tokens;
 use crate::ledger::RunRecord;
@@ -276,13 +276,21 @@ impl Gateway {
 
     /// Refuses by state, if that is what stands in the way, before a limit is blamed.
     async fn state_comes_first(&self, run: &Arc<KnownRun>) -> Result<(), Fault> {
-        if run.standing().state.admission() == StateAdmission::Open {
+        // This clock only chooses between two refusals; the ledger's decides who is admitted.
+        let now = chrono::Utc::now();
+        let is_past = |standing: RunStanding| standing.expires_at.is_some_and(|end| now >= end);
+        let known = run.standing();
+        if known.state.admission() == StateAdmission::Open && !is_past(known) {
             return Ok(());
         }
         self.directory.refresh(run.id).await.map_err(unavailable)?;
-        let state = run.standing().state;
+        let standing = run.standing();
+        let state = standing.state;
         match state.admission() {
             StateAdmission::Closed => Err(super::admission::closed(state.as_str())),
+            StateAdmission::NotYet | StateAdmission::Open if is_past(standing) => {
+                Err(super::admission::expired())
+            }
             StateAdmission::NotYet => Err(super::admission::not_active(state.as_str())),
             StateAdmission::Open => Ok(()),
         }

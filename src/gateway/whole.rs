@@ -22,6 +22,8 @@ struct Reading {
     incoming: Incoming,
     call: OpenCall,
     bytes: BytesMut,
+    /// A stream was promised to the client; one piece is no answer to that.
+    streamed: bool,
 }
 
 /// A whole answer, settled.
@@ -41,8 +43,9 @@ enum Read {
 }
 
 impl Whole {
-    pub(super) fn new(incoming: Incoming, call: OpenCall) -> Self {
-        Self { reading: Some(Reading { incoming, call, bytes: BytesMut::new() }) }
+    pub(super) fn new(incoming: Incoming, call: OpenCall, streamed: bool) -> Self {
+        let bytes = BytesMut::new();
+        Self { reading: Some(Reading { incoming, call, bytes, streamed }) }
     }
 
     /// Reads to the end and settles.
@@ -88,12 +91,12 @@ impl Reading {
     }
 
     fn settle(self, read: Read, client_gone: bool) -> Result<WholeAnswer, Fault> {
-        let Self { call, bytes, .. } = self;
+        let Self { call, bytes, streamed, .. } = self;
         let bytes = bytes.freeze();
         let (answer, failure) = match read {
             Read::Failed(fault) => (Answer::default(), Some(fault)),
             Read::Complete => match read_answer(&bytes) {
-                Ok(answer) => (answer, None),
+                Ok(answer) => (answer, streamed.then(failure::garbage)),
                 Err(AnswerFault::Garbage) => (Answer::default(), Some(failure::garbage())),
                 Err(AnswerFault::Provider(error)) => {
                     let access = call.gateway().access(call.target.provider.name);

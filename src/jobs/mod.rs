@@ -74,6 +74,7 @@ async fn write_refusals(gateway: Arc<Gateway>) {
         tracing::warn!(error = &error as &dyn std::error::Error, "refusals.flush_failed");
     }
     metrics::gauge!("rungate_calls_in_flight").set(gauge(gateway.in_flight()));
+    metrics::gauge!("rungate_calls_waiting").set(gauge(gateway.directory.waiting()));
 }
 
 async fn renew(ledger: Arc<PostgresLedger>) {

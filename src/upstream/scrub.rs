@@ -6,6 +6,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 pub const MAX_SHOWN_BYTES: usize = 2048;
 
 const HIDDEN: &str = "[redacted]";
+/// Stands for a secret until words are looked at; the text itself has no control characters then.
+const MARK: &str = "\u{1}";
 /// Shortest secret that is looked for; a shorter one would redact ordinary words.
 const SHORTEST_SECRET: usize = 6;
 
@@ -15,7 +17,7 @@ pub fn scrub(text: &str, secrets: &[SecretString]) -> String {
     for secret in secrets {
         let secret = secret.expose_secret();
         if secret.len() >= SHORTEST_SECRET {
-            shown = shown.replace(secret, HIDDEN);
+            shown = shown.replace(secret, MARK);
         }
     }
     let words: Vec<&str> = shown
@@ -35,14 +37,15 @@ pub fn scrub(text: &str, secrets: &[SecretString]) -> String {
     cut(&safe).to_owned()
 }
 
-/// Words that look like a credential or an address.
+/// Words that hold a secret, or look like a credential or an address. They are hidden whole: what
+/// stands around a host is its port and its path.
 fn is_telling(word: &str) -> bool {
     let lower = word.to_ascii_lowercase();
     let address = lower.contains("://") || lower.starts_with("//");
     let key = ["sk-", "gsk_", "rg-", "cpk_", "xai-", "key-", "bearer"]
         .iter()
         .any(|prefix| lower.starts_with(prefix) && lower.len() > prefix.len() + 6);
-    address || key
+    word.contains(MARK) || address || key
 }
 
 /// At most [`MAX_SHOWN_BYTES`], cut between characters.
@@ -67,6 +70,13 @@ mod tests {
             &secrets,
         );
         assert_eq!(shown, "bad key [redacted] at [redacted] ([redacted]), [redacted]");
+    }
+
+    #[test]
+    fn what_stands_around_a_secret_host_is_hidden_with_it() {
+        let secrets = ["10.1.2.3".to_owned().into()];
+        let shown = scrub("see http://10.1.2.3:8080/v1/chat, or 10.1.2.3:9/x.", &secrets);
+        assert_eq!(shown, "see [redacted], or [redacted]");
     }
 
     #[test]

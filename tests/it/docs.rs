@@ -25,7 +25,7 @@ const EXAMPLES: [(&str, &str); 4] = [
 fn when(code: Code) -> &'static str {
     match code {
         Code::InvalidRequest => {
-            "malformed JSON, a missing or wrongly typed field, a duplicate key, too deep or too long"
+            "malformed JSON, a missing or wrongly typed field, a duplicate key, too many values"
         }
         Code::InvalidModel => "the catalogue has no such model",
         Code::InvalidRunId => "the run id is not a UUID",
@@ -58,7 +58,7 @@ fn when(code: Code) -> &'static str {
         Code::ConcurrencyLimited => "too many of the run's calls are under way on this gateway",
         Code::TokenCeilingExceeded => "the run's `token_limit` leaves too little for this call",
         Code::CallLimitExceeded => "the run's `call_limit` is reached",
-        Code::BudgetReserved => "the call would fit if calls in flight had ended; nobody waits longer",
+        Code::BudgetReserved => "calls in flight stand in the way, and the wait is over",
         Code::InternalError => "a bug",
         Code::UpstreamError => "the provider failed; what it said is under `error.upstream`",
         Code::Unavailable => "the gateway is draining, or its ledger cannot be reached",
@@ -86,9 +86,8 @@ fn settings_table() -> String {
 }
 
 fn errors_table() -> String {
-    let mut table = String::from(
-        "| status | code | origin | retryable | when |\n|---|---|---|---|---|\n",
-    );
+    let mut table =
+        String::from("| status | code | origin | retryable | when |\n|---|---|---|---|---|\n");
     for code in Code::ALL {
         table.push_str(&format!(
             "| {} | `{}` | {} | {} | {} |\n",
@@ -105,8 +104,8 @@ fn errors_table() -> String {
 /// Every setting with its default and meaning, commented out.
 fn env_example() -> String {
     let mut text = String::from(
-        "# Settings of rungate. Copy this file to `.env` and uncomment what you change; the process's\n\
-         # environment wins over it. `rungate check-config` shows what holds.\n",
+        "# Settings of rungate. Copy this file to `.env` and uncomment what you change. The\n\
+         # environment of the process wins over it; `rungate check-config` shows what holds.\n",
     );
     for setting in SETTINGS {
         let example = EXAMPLES.iter().find(|(name, _)| *name == setting.name);
@@ -114,7 +113,7 @@ fn env_example() -> String {
         let (name, default, meaning) = (setting.name, setting.default, setting.meaning);
         text.push_str(&format!("\n# {meaning}\n# default: {default}\n#{name}={value}\n"));
     }
-    text.push_str("\n# The keys of the providers, and where to reach them if not at these addresses\n");
+    text.push_str("\n# The keys of the providers, and other addresses than these\n");
     for provider in &REGISTRY {
         let (prefix, url) = (provider.settings_prefix, provider.default_base_url);
         text.push_str(&format!("#{prefix}_API_KEY=\n#{prefix}_BASE_URL={url}\n"));
@@ -152,11 +151,12 @@ fn assert_written(file: &str, right: &str, shown: &str) {
 fn the_tables_of_the_readme_are_those_of_the_code() {
     let mut right = fs::read_to_string(root().join("README.md")).unwrap();
     let mut wrong = String::new();
-    for (name, table) in [
+    let tables = [
         ("settings", settings_table()),
         ("errors", errors_table()),
         ("fields", fields::markdown()),
-    ] {
+    ];
+    for (name, table) in tables {
         let with = with_table(&right, name, &table);
         if with != right {
             wrong.push_str(&format!("{name}:\n{table}\n"));

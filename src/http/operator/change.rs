@@ -37,14 +37,14 @@ pub(super) fn read_patch(body: &str) -> Result<RunPatch, Fault> {
     })
 }
 
-/// Reads the body of `POST /runs/{id}/close`: how to close, and how long to wait.
+/// Reads the body of `POST /runs/{id}/close`, which may be missing: how to close – by draining,
+/// unless it says otherwise – and how long to wait.
 pub(super) fn read_close(body: &str) -> Result<(Close, Duration), Fault> {
-    let fields = Fields::read(body, CLOSE_FIELDS, String::new())?;
+    let fields = Fields::read(or_empty(body), CLOSE_FIELDS, String::new())?;
     let (cut, default_wait) = match fields.text("mode")?.as_deref() {
-        Some("drain") => (false, DRAIN_WAIT),
+        None | Some("drain") => (false, DRAIN_WAIT),
         Some("abort") => (true, ABORT_WAIT),
         Some(_) => return Err(fields.wrong("mode", "must be \"drain\" or \"abort\"")),
-        None => return Err(fields.wrong("mode", "is required: \"drain\" or \"abort\"")),
     };
     let wait = fields.count("wait_seconds", Range::new(0, MAX_WAIT))?.unwrap_or(default_wait);
     let close = Close {

@@ -195,7 +195,17 @@ async fn admit_batch(
     let position = |id: BudgetId| {
         budgets.binary_search(&id).map_or(0, |at| i32::try_from(at + 1).unwrap_or(0))
     };
-    let of_each = |ask: &Ask| i32::try_from(ask.budgets.len()).unwrap_or(0);
+    let count = |ask: &Ask| i32::try_from(ask.budgets.len()).unwrap_or(0);
+    let mut next = 1;
+    let first: Vec<i32> = asks
+        .iter()
+        .map(|ask| {
+            let first = next;
+            next += count(ask);
+            first
+        })
+        .collect();
+    let each = || asks.iter().flat_map(|ask| ask.budgets.iter().map(|budget| budget.id));
 
     fn texts<'a>(asks: &[&'a Ask], f: impl Fn(&'a Ask) -> &'a str) -> Vec<&'a str> {
         asks.iter().map(|ask| f(ask)).collect()
@@ -212,12 +222,10 @@ async fn admit_batch(
     let rows = sqlx::query(statements::ADMIT)
         .bind(gateway.uuid())
         .bind(budgets.iter().map(|id| id.uuid()).collect::<Vec<Uuid>>())
-        .bind(asks.iter().map(|ask| of_each(ask)).collect::<Vec<i32>>())
-        .bind(
-            asks.iter()
-                .flat_map(|ask| ask.budgets.iter().map(|budget| position(budget.id)))
-                .collect::<Vec<i32>>(),
-        )
+        .bind(each().map(BudgetId::uuid).collect::<Vec<Uuid>>())
+        .bind(each().map(position).collect::<Vec<i32>>())
+        .bind(first)
+        .bind(asks.iter().map(|ask| count(ask)).collect::<Vec<i32>>())
         .bind(asks.iter().map(|ask| ask.id.uuid()).collect::<Vec<Uuid>>())
         .bind(asks.iter().map(|ask| ask.run.uuid()).collect::<Vec<Uuid>>())
         .bind(hashes)

@@ -6,7 +6,8 @@ pub const PING: &str = "SELECT 1";
 /// Admits a batch; see the function's own comment.
 pub const ADMIT: &str = "SELECT verdict, state, attempt, unit, limit_amount, spent, reserved, \
     usd_limit, usd_spent, usd_reserved \
-    FROM ledger_admit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+    FROM ledger_admit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
+    $17, $18, $19)";
 
 /// Settles a batch; answers the ids that were moved.
 pub const SETTLE: &str = "SELECT ledger_settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \

@@ -72,7 +72,6 @@ async fn a_close_that_is_wrong_closes_nothing() {
     let run = app.running("1").await;
     let path = format!("POST /runs/{run}/close");
     for (body, param, says) in [
-        ("{}", "mode", "is required: \"drain\" or \"abort\""),
         (r#"{"mode":"gently"}"#, "mode", "must be \"drain\" or \"abort\""),
         (
             r#"{"mode":"drain","wait_seconds":601}"#,

@@ -54,7 +54,7 @@ fn malformed() -> Vec<(String, Refused)> {
         (
             format!("{} {{}}", hello(r#""n":1"#)),
             syntax(
-                "The body is not valid JSON: trailing characters at line 1 column 78. Send one \
+                "The body is not valid JSON: trailing characters at line 1 column 75. Send one \
                  JSON object.",
             ),
         ),

@@ -12,9 +12,8 @@ use crate::support::client::{Answer, Run};
 
 /// The members that a refusal about money adds.
 fn money(limit: &str, spent: &str, reserved: &str, worst: &str) -> String {
-    format!(
-        r#","limit_usd":"{limit}","spent_usd":"{spent}","reserved_usd":"{reserved}","worst_case_usd":"{worst}""#
-    )
+    let spending = format!(r#","limit_usd":"{limit}","spent_usd":"{spent}""#);
+    format!(r#"{spending},"reserved_usd":"{reserved}","worst_case_usd":"{worst}""#)
 }
 
 /// The worst case of a usual call that says `text`.
@@ -62,8 +61,8 @@ async fn a_spent_cap_is_told_with_its_numbers_under_the_status_that_was_set() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_spent_counts_against_the_cap_to_the_last_digit() {
     let stage = Stage::simulated(&[]).await;
-    let text = "[[sim usage=20:50]]";
-    let (first, second) = (cost(MODEL, 20, 0, 50), worst(text));
+    let text = "[[sim usage=10:50]]";
+    let (first, second) = (cost(MODEL, 10, 0, 50), worst(text));
     // One picodollar less than both would need.
     let cap = (first + second - Decimal::new(1, 12)).normalize();
     let run = stage.run(json!({"cost_limit_usd": cap.to_string()})).await;
@@ -182,9 +181,9 @@ async fn a_run_that_calls_too_much_at_once_is_refused_until_one_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn budgets_of_calls_and_tokens_refuse_for_good() {
     let stage = Stage::simulated(&[]).await;
-    let text = "[[sim usage=20:50]]";
+    let text = "[[sim usage=10:50]]";
     let (full, tokens) = (worst(text), counted_input(text) + MAX_TOKENS);
-    let spent = cost(MODEL, 20, 0, 50);
+    let spent = cost(MODEL, 10, 0, 50);
     let calls = "The run has made as many calls as it may. Finish with what you have.";
     let ceiling = format!(
         "This call can take up to {tokens} tokens, which is more than the run has left. Ask for \
@@ -198,7 +197,7 @@ async fn budgets_of_calls_and_tokens_refuse_for_good() {
             refused("token_ceiling_exceeded", ceiling.clone()),
             Decimal::ZERO,
         ),
-        (json!({"token_limit": tokens + 69}), refused("token_ceiling_exceeded", ceiling), spent),
+        (json!({"token_limit": tokens + 59}), refused("token_ceiling_exceeded", ceiling), spent),
     ];
     let mut checked = Checked::default();
     for (fields, expected, spent) in table {

@@ -35,7 +35,10 @@ async fn what_is_wrong_with_the_request_is_told_from_the_outside_inwards() {
             post(&stage).bearer_auth(NO_CREDENTIAL).header("content-encoding", "br").body("{"),
         ),
         ("invalid_key", post(&stage).bearer_auth(NO_CREDENTIAL).body("{")),
-        ("invalid_request", post(&stage).bearer_auth("rg-run-a").header("x-api-key", "rg-run-b").body("{")),
+        (
+            "invalid_request",
+            post(&stage).bearer_auth("rg-run-a").header("x-api-key", "rg-run-b").body("{"),
+        ),
         ("invalid_request", post(&stage).header("x-run-id", "no uuid").body("{")),
         ("parameter_not_allowed", post(&stage).json(&with(ask("hi"), json!({"plugins": []})))),
         ("invalid_run_id", post(&stage).header("x-run-id", "1").json(&ask_of("gpt-9", "hi"))),

@@ -93,11 +93,10 @@ impl Refused {
         let (code, _, kind, origin, retry) = rule(self.code);
         let id = answer.header("x-request-id").unwrap_or_default();
         let param = self.param.as_ref().map_or("null".to_owned(), |param| format!("{param:?}"));
-        let body = format!(
-            r#"{{"error":{{"message":{},"type":"{kind}","code":"{code}","param":{param},"request_id":"{id}"{}}}}}"#,
-            serde_json::Value::from(self.message.clone()),
-            self.more,
-        );
+        let (message, more) = (serde_json::Value::from(self.message.clone()), &self.more);
+        let names = format!(r#""type":"{kind}","code":"{code}","param":{param}"#);
+        let body =
+            format!(r#"{{"error":{{"message":{message},{names},"request_id":"{id}"{more}}}}}"#);
         let should_retry = (!retry).then_some("false");
         let mut found = Vec::new();
         let mut differ = |what: &str, is: Option<&str>, should_be: Option<&str>| {

@@ -1,10 +1,10 @@
 //! A gateway on a database of its own, and the audit at its end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use rungate::catalog::Catalog;
 use rungate::catalog::tokenizer::Tokenizer;
-use rungate::domain::price::ClassPrices;
+use rungate::catalog::{Catalog, Target};
 use rungate::ledger::postgres::check;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -136,21 +136,32 @@ pub(super) fn with(mut body: Value, fields: Value) -> Value {
 
 /// The most input of such a call by its bytes, with the catalogue's constants around the text.
 pub(super) fn strict_input(text: &str) -> u64 {
-    16 + 8 + serde_json::to_string(text).unwrap().len() as u64
+    strict_input_of(MODEL, text)
+}
+
+pub(super) fn strict_input_of(model: &str, text: &str) -> u64 {
+    scaffold(model) + serde_json::to_string(text).unwrap().len() as u64
 }
 
 /// The most input of such a call by its tokens.
 pub(super) fn counted_input(text: &str) -> u64 {
-    16 + 8 + Tokenizer::O200k.count(text)
+    scaffold(MODEL) + Tokenizer::O200k.count(text)
 }
 
-fn prices(model: &str) -> ClassPrices {
-    Catalog::built_in().unwrap().model(model).unwrap().targets[0].prices.base
+/// What stands around one message.
+fn scaffold(model: &str) -> u64 {
+    let constants = target(model).constants;
+    u64::from(constants.per_request) + u64::from(constants.per_message)
+}
+
+fn target(model: &str) -> Arc<Target> {
+    let catalog = Catalog::built_in().unwrap();
+    Arc::clone(&catalog.model(model).unwrap().targets[0])
 }
 
 /// What these tokens cost, to the last digit; `cached` of the input came from a cache.
 pub(super) fn cost(model: &str, input: u64, cached: u64, output: u64) -> Decimal {
-    let prices = prices(model);
+    let prices = target(model).prices.base;
     let parts =
         [(prices.input, input - cached), (prices.cached_input, cached), (prices.output, output)];
     let millionths: Decimal =

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 /// What happens after the scripted bytes.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,27 @@ impl ScriptedProvider {
             while let Ok((stream, _)) = listener.accept().await {
                 let (bytes, record) = (Arc::clone(&bytes), Arc::clone(&record));
                 tokio::spawn(serve(stream, bytes, record, then));
+            }
+        });
+        Self { address, seen }
+    }
+
+    /// Answers a request with these bytes as soon as `gate` has a permit for it.
+    pub async fn gated(bytes: impl Into<Vec<u8>>, gate: Arc<Semaphore>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (bytes, record) = (Arc::new(bytes.into()), Arc::clone(&seen));
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (bytes, record) = (Arc::clone(&bytes), Arc::clone(&record));
+                let gate = Arc::clone(&gate);
+                tokio::spawn(async move {
+                    let Some(request) = read_request(&mut stream).await else { return };
+                    record.lock().push(request);
+                    gate.acquire().await.unwrap().forget();
+                    let _client_left = stream.write_all(&bytes).await;
+                });
             }
         });
         Self { address, seen }
@@ -68,21 +90,26 @@ async fn serve(
     record: Arc<Mutex<Vec<String>>>,
     then: Then,
 ) {
-    let mut request = Vec::new();
-    let mut chunk = [0_u8; 16 << 10];
-    loop {
-        let Ok(read) = stream.read(&mut chunk).await else { return };
-        request.extend_from_slice(&chunk[..read]);
-        if read == 0 || is_whole(&request) {
-            break;
-        }
-    }
-    record.lock().push(String::from_utf8_lossy(&request).into_owned());
+    let Some(request) = read_request(&mut stream).await else { return };
+    record.lock().push(request);
     let _client_left = stream.write_all(&bytes).await;
     let _client_left = stream.flush().await;
     if matches!(then, Then::Stall) {
         // Until the other side closes.
-        let _closed = stream.read(&mut chunk).await;
+        let _closed = stream.read(&mut [0_u8; 1]).await;
+    }
+}
+
+/// Head and body as they came; `None` if the connection broke.
+async fn read_request(stream: &mut TcpStream) -> Option<String> {
+    let mut request = Vec::new();
+    let mut chunk = vec![0_u8; 16 << 10];
+    loop {
+        let read = stream.read(&mut chunk).await.ok()?;
+        request.extend_from_slice(&chunk[..read]);
+        if read == 0 || is_whole(&request) {
+            return Some(String::from_utf8_lossy(&request).into_owned());
+        }
     }
 }
 

@@ -45,14 +45,13 @@ fn uncommented(path: &str, sql: &str) -> Vec<String> {
 }
 
 fn is_exact(kind: &str) -> bool {
-    kind.trim_end_matches(',').split('(').next() == Some("numeric")
+    kind.trim_end_matches([',', ';']).split('(').next() == Some("numeric")
 }
 
 #[test]
 fn no_float_comes_near_money() {
     let exact = |source: &Source| EXACT.iter().any(|folder| source.path.starts_with(folder));
-    let found: Vec<_> =
-        library().iter().filter(|source| exact(source)).flat_map(floats).collect();
+    let found: Vec<_> = library().iter().filter(|source| exact(source)).flat_map(floats).collect();
     assert_none("money is exact", &found);
 }
 
@@ -60,8 +59,7 @@ fn no_float_comes_near_money() {
 fn every_exact_column_says_its_unit() {
     let migrations = files(&["migrations"], "sql");
     assert!(!migrations.is_empty());
-    let found: Vec<_> =
-        migrations.iter().flat_map(|(path, sql)| uncommented(path, sql)).collect();
+    let found: Vec<_> = migrations.iter().flat_map(|(path, sql)| uncommented(path, sql)).collect();
     assert_none("a numeric column has a comment that says its unit", &found);
 }
 

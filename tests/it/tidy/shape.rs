@@ -135,7 +135,7 @@ fn forbidden(source: &Source) -> Vec<String> {
 #[test]
 fn what_is_too_long_or_forbidden_is_seen() {
     let source = |text: &str| Source::new("src/domain/a.rs", text);
-    let one = source("struct A;\n    pub(super) async fn f<T>(\n        x: [u8; 2],\n    ) {\n    }\n");
+    let one = source("struct A;\npub(super) async fn f<T>(\n    x: [u8; 2],\n) {\n}\n");
     assert_eq!(functions(&one), [(2, "f".to_owned(), 4)]);
     let declared = source("fn f(\n    x: u8,\n) -> [u8; 2];\nfn g() { \"}\" }\n");
     assert_eq!(functions(&declared), [(1, "f".to_owned(), 3), (4, "g".to_owned(), 1)]);

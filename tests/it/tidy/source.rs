@@ -151,6 +151,6 @@ fn comments_and_literals_are_blanked_and_nothing_else() {
     check("a // b\nc", "a     \nc");
     check("a /* b /* c */ d */ e", "a                   e");
     check(r#"f("x\"y", 'a', '\'', '"')"#, "f(      ,    ,     ,    )");
-    check("r#\"a\"b\"# + br\"c\" + r#type", "          + b     + r#type");
+    check("r#\"a\"b\"# + br\"c\" + r#type", "         + b     + r#type");
     check("&'a str", "&'a str");
 }

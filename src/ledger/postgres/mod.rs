@@ -1,8 +1,8 @@
 //! The ledger in Postgres.
 //!
-//! Admissions and settlements go through lanes, a few of each, chosen by the run: what arrives
-//! while a lane's statement is under way shares the next one. A lane owns its connection, so no
-//! call waits for a pool and no locked row holds up runs of another lane. Everything else – the
+//! Admissions and settlements go through a few lanes, chosen by the run: what arrives while a
+//! lane's statement is under way shares the next one. A lane owns its connection, so no call waits
+//! for a pool and no locked row holds up runs of another lane. Everything else – the
 //! registry, reads, leases – uses an ordinary pool.
 
 use std::collections::HashSet;
@@ -33,6 +33,7 @@ use super::{
 mod admit;
 mod check;
 mod connection;
+mod lane;
 mod lease;
 mod listen;
 mod read;
@@ -58,7 +59,8 @@ const LANE_CAPACITY: usize = 4096;
 pub const MAX_BACKLOG: usize = 65_536;
 /// Connections of the pool that everything but the lanes uses.
 const POOL_CONNECTIONS: u32 = 8;
-/// Lanes of each kind.
+/// How many lanes there are: few, so that batches are large, and more than one, so that one locked
+/// row does not hold up everybody.
 const LANES: usize = 4;
 
 /// Why the ledger could not be opened.
@@ -86,12 +88,50 @@ pub struct PostgresLedger {
     lease: Arc<Lease>,
 }
 
-/// What the lanes share.
+/// Where settlements are handed over.
 struct Books {
     settlements: Vec<mpsc::UnboundedSender<settle::Job>>,
+    desk: Arc<Desk>,
+}
+
+/// What the lanes and the ledger share.
+#[derive(Default)]
+struct Desk {
     backlog: AtomicUsize,
     written: Notify,
     live: Mutex<HashSet<ReservationId>>,
+}
+
+impl Desk {
+    /// These may be in the database from now on, in this gateway's name.
+    fn begin(&self, ids: impl Iterator<Item = ReservationId>) {
+        self.live.lock().extend(ids);
+    }
+
+    /// This is not in flight here: should it exist in the database, it is an orphan.
+    fn forget(&self, id: ReservationId) {
+        self.live.lock().remove(&id);
+    }
+
+    /// These have ended, durably.
+    fn written(&self, ids: impl Iterator<Item = ReservationId>) {
+        let mut count = 0;
+        {
+            let mut live = self.live.lock();
+            for id in ids {
+                live.remove(&id);
+                count += 1;
+            }
+        }
+        self.backlog.fetch_sub(count, Ordering::AcqRel);
+        self.written.notify_waiters();
+    }
+
+    /// One settlement will never be written. It stays known, so that it is not taken for an orphan.
+    fn give_up(&self) {
+        self.backlog.fetch_sub(1, Ordering::AcqRel);
+        self.written.notify_waiters();
+    }
 }
 
 /// The options with which every connection is made, whatever the database's defaults.
@@ -153,23 +193,21 @@ impl PostgresLedger {
         let pool = connect(options.clone()).await?;
         let lease = Arc::new(Lease::take(&pool, lease).await.map_err(OpenError::Lease)?);
 
-        let (settlements, settle_inboxes): (Vec<_>, Vec<_>) =
+        let desk = Arc::<Desk>::default();
+        let (settlements, ended): (Vec<_>, Vec<_>) =
             (0..LANES).map(|_| mpsc::unbounded_channel()).unzip();
-        let books = Arc::new(Books {
-            settlements,
-            backlog: AtomicUsize::new(0),
-            written: Notify::new(),
-            live: Mutex::new(HashSet::new()),
-        });
-        for inbox in settle_inboxes {
-            tasks.spawn(settle::run_lane(inbox, options.clone(), Arc::downgrade(&books)));
-        }
+        let books = Arc::new(Books { settlements, desk: Arc::clone(&desk) });
         let mut admissions = Vec::with_capacity(LANES);
-        for _ in 0..LANES {
-            let (sender, inbox) = mpsc::channel(LANE_CAPACITY);
+        for ended in ended {
+            let (sender, asks) = mpsc::channel(LANE_CAPACITY);
             admissions.push(sender);
-            let lane = admit::Lane::new(options.clone(), Arc::clone(&books), Arc::clone(&lease));
-            tasks.spawn(lane.run(inbox));
+            let lane = lane::Lane::new(
+                options.clone(),
+                Arc::clone(&desk),
+                Arc::downgrade(&books),
+                Arc::clone(&lease),
+            );
+            tasks.spawn(lane.run(lane::Inbox { asks, ended }));
         }
         Ok(Arc::new(Self { pool, admissions, books, lease }))
     }
@@ -201,7 +239,7 @@ impl PostgresLedger {
         let stale =
             lease::stale_reservations(&self.pool, &self.lease).await.map_err(unavailable)?;
         let unknown: Vec<_> = {
-            let live = self.books.live.lock();
+            let live = self.books.desk.live.lock();
             stale.into_iter().filter(|found| !live.contains(&found.id)).collect()
         };
         settle::release(&self.pool, &unknown).await.map_err(unavailable)
@@ -209,12 +247,12 @@ impl PostgresLedger {
 
     /// Settlements that wait to be written.
     pub fn backlog(&self) -> usize {
-        self.books.backlog.load(Ordering::Relaxed)
+        self.books.desk.backlog.load(Ordering::Relaxed)
     }
 
     /// Reservations that this gateway knows to be in flight.
     pub fn in_flight(&self) -> usize {
-        self.books.live.lock().len()
+        self.books.desk.live.lock().len()
     }
 }
 
@@ -231,12 +269,12 @@ fn unavailable(error: sqlx::Error) -> LedgerError {
 
 impl Settle for Books {
     fn settle(&self, settlement: Settlement, queue: Arc<RunQueue>) {
-        self.backlog.fetch_add(1, Ordering::Relaxed);
+        self.desk.backlog.fetch_add(1, Ordering::Relaxed);
         let lane = lane_of(settlement.reservation.run, self.settlements.len());
         let Some(sender) = self.settlements.get(lane) else { return };
         if sender.send(settle::Job { settlement, queue }).is_err() {
             tracing::error!("settlement.lane_gone: a call is left to the sweeper's worst case");
-            self.backlog.fetch_sub(1, Ordering::Relaxed);
+            self.desk.backlog.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -330,8 +368,8 @@ impl Ledger for PostgresLedger {
 
     async fn flush(&self) {
         loop {
-            let written = self.books.written.notified();
-            if self.books.backlog.load(Ordering::Acquire) == 0 {
+            let written = self.books.desk.written.notified();
+            if self.books.desk.backlog.load(Ordering::Acquire) == 0 {
                 return;
             }
             // The timeout covers a settlement that is written between the check and the wait.

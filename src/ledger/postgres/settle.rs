@@ -1,14 +1,13 @@
-//! Settlement: batches of ended attempts, one statement each, until they are written.
+//! Settlement: what a batch of ended attempts looks like to the database, and what happens to one
+//! that the database rejects.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
 use rust_decimal::Decimal;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{PgConnection, PgPool, Row as _};
-use tokio::sync::mpsc;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{PgConnection, PgPool, Postgres, Row as _};
 use uuid::Uuid;
 
 use crate::domain::id::ReservationId;
@@ -19,13 +18,7 @@ use crate::domain::usage::{Tokens, Usage};
 use super::super::Settlement;
 use super::super::queue::RunQueue;
 use super::connection::LaneConnection;
-use super::{Books, statements};
-
-/// Settlements that share one statement.
-const MAX_BATCH: usize = 256;
-/// First and longest pause between two tries while the database is away.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+use super::statements;
 
 /// One ended attempt, and whom to wake when it is written.
 pub(super) struct Job {
@@ -39,112 +32,116 @@ pub(super) struct Stale {
     pub(super) budgets: Vec<Uuid>,
 }
 
-/// Serves its inbox until the ledger is dropped and everything is written.
-pub(super) async fn run_lane(
-    mut inbox: mpsc::UnboundedReceiver<Job>,
-    options: PgConnectOptions,
-    books: Weak<Books>,
-) {
-    let mut connection = LaneConnection::new(options);
-    let mut batch = Vec::with_capacity(MAX_BATCH);
-    while inbox.recv_many(&mut batch, MAX_BATCH).await > 0 {
-        write_until_done(&mut connection, &batch).await;
-        if let Some(books) = books.upgrade() {
-            {
-                let mut live = books.live.lock();
-                for job in &batch {
-                    live.remove(&job.settlement.reservation.id);
-                }
-            }
-            books.backlog.fetch_sub(batch.len(), Ordering::AcqRel);
-            books.written.notify_waiters();
-        }
-        for job in batch.drain(..) {
-            job.queue.wake_head();
-        }
-    }
-}
-
-/// Writes a batch, however long the database is away. A row that the database rejects by itself is
-/// booked at its worst case, so that it never blocks the others.
-async fn write_until_done(connection: &mut LaneConnection, batch: &[Job]) {
-    let rows: Vec<Row<'_>> = batch.iter().map(|job| Row::of(&job.settlement)).collect();
-    let Err(rejected) = write_patiently(connection, &rows).await else { return };
-    tracing::warn!(
-        calls = batch.len(),
-        error = &rejected as &dyn std::error::Error,
-        "settlement.batch_rejected: writing row by row"
-    );
-    for row in rows {
-        let Err(error) = write_patiently(connection, std::slice::from_ref(&row)).await else {
-            continue;
-        };
-        metrics::counter!("rungate_incidents_total", "kind" => Flag::RowRejected.as_str())
-            .increment(1);
-        tracing::error!(
-            call.id = %row.settlement.reservation.id,
-            error = &error as &dyn std::error::Error,
-            "settlement.row_rejected: booking the worst case"
-        );
-        let plain = row.at_worst_case();
-        if let Err(error) = write_patiently(connection, std::slice::from_ref(&plain)).await {
-            tracing::error!(
-                call.id = %plain.settlement.reservation.id,
-                error = &error as &dyn std::error::Error,
-                "settlement.lost: left reserved for an operator; run `rungate ledger check`"
-            );
-        }
-    }
-}
-
-/// Retries while the database is away or busy.
-///
-/// # Errors
-/// Only if the database understood the batch and rejects it.
-async fn write_patiently(
-    connection: &mut LaneConnection,
-    rows: &[Row<'_>],
-) -> Result<(), sqlx::Error> {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        match connection.run(async |c| settle_batch(c, rows).await).await {
-            Ok(moved) => {
-                if moved.len() < rows.len() {
-                    connection.run(async |c| report_late(c, rows, &moved).await).await.ok();
-                }
-                return Ok(());
-            }
-            Err(error) if is_rejection(&error) => return Err(error),
-            Err(error) => {
-                tracing::warn!(
-                    calls = rows.len(),
-                    error = &error as &dyn std::error::Error,
-                    "settlement.delayed: the database did not take it; trying again"
-                );
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-        }
-    }
-}
-
-/// Whether the database will never take this batch: bad data (22), a violated constraint (23), or
-/// an exception raised by the function (P0).
-fn is_rejection(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            code.starts_with("22") || code.starts_with("23") || code.starts_with("P0")
-        }),
-        sqlx::Error::Encode(_) => true,
-        _ => false,
-    }
-}
-
 /// One row of a settlement statement.
 struct Row<'a> {
     settlement: &'a Settlement,
     charge: Charge,
     served_model: Option<&'a str>,
+}
+
+/// A batch of ended attempts as one statement takes it.
+pub(super) struct Rows<'a>(Vec<Row<'a>>);
+
+/// How far the writing of one attempt that the database rejects has come.
+pub(super) enum Written {
+    /// It is in the ledger, as it was or at its worst case.
+    Yes,
+    /// The database is away; try again.
+    NotYet,
+    /// The database rejects it in every form. It stays reserved, for an operator.
+    Never,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn of(jobs: &'a [Job]) -> Self {
+        Self(jobs.iter().map(|job| Row::of(&job.settlement)).collect())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The distinct budgets, ascending.
+    pub(super) fn budgets(&self) -> Vec<Uuid> {
+        let budgets = self.0.iter().flat_map(|row| &row.settlement.reservation.budgets);
+        let mut budgets: Vec<Uuid> = budgets.map(|budget| budget.id.uuid()).collect();
+        budgets.sort_unstable();
+        budgets.dedup();
+        budgets
+    }
+
+    fn column<T>(&self, of: impl Fn(&Row<'a>) -> T) -> Vec<T> {
+        self.0.iter().map(of).collect()
+    }
+
+    fn tokens(&self, of: fn(&Usage) -> Tokens) -> Vec<i64> {
+        self.column(|row| of(&row.charge.usage).signed())
+    }
+
+    /// Binds the parameters of `ledger_settle`.
+    pub(super) fn bind(
+        &self,
+        query: Query<'a, Postgres, PgArguments>,
+    ) -> Query<'a, Postgres, PgArguments> {
+        let millis = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        query
+            .bind(self.budgets())
+            .bind(self.column(|row| row.settlement.reservation.id.uuid()))
+            .bind(self.column(|row| row.served_model))
+            .bind(self.tokens(|usage| usage.uncached_input))
+            .bind(self.tokens(|usage| usage.cached_input))
+            .bind(self.tokens(|usage| usage.cache_write))
+            .bind(self.tokens(|usage| usage.output))
+            .bind(self.tokens(|usage| usage.reasoning))
+            .bind(self.column(|row| row.charge.cost.decimal()))
+            .bind(self.column(|row| row.charge.source.as_str()))
+            .bind(self.column(|row| row.charge.flag.map(Flag::as_str)))
+            .bind(self.column(|row| i32::from(row.settlement.outcome.status)))
+            .bind(self.column(|row| millis(row.settlement.outcome.latency_ms)))
+            .bind(self.column(|row| row.settlement.outcome.ttfb_ms.map(millis)))
+    }
+
+    /// Writes the batch.
+    pub(super) async fn run(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let rows = self.bind(sqlx::query(statements::SETTLE)).fetch_all(&mut *connection).await?;
+        let moved = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Uuid>, _>>()?;
+        self.report_late(connection, &moved).await
+    }
+
+    /// Tells of settlements that found no reservation: booked before with the same cost (a batch
+    /// that was sent twice: nothing to tell), or with another (swept as lost).
+    pub(super) async fn report_late(
+        &self,
+        connection: &mut PgConnection,
+        moved: &[Uuid],
+    ) -> Result<(), sqlx::Error> {
+        if moved.len() >= self.len() {
+            return Ok(());
+        }
+        let id_of = |row: &Row<'_>| row.settlement.reservation.id.uuid();
+        let late: Vec<&Row<'_>> =
+            self.0.iter().filter(|row| !moved.contains(&id_of(row))).collect();
+        let ids: Vec<Uuid> = late.iter().map(|row| id_of(row)).collect();
+        let mut booked = HashMap::new();
+        for row in sqlx::query(statements::BOOKED_COSTS).bind(ids).fetch_all(connection).await? {
+            booked.insert(row.try_get::<Uuid, _>(0)?, row.try_get::<Decimal, _>(1)?);
+        }
+        for row in late {
+            let (id, cost) = (id_of(row), row.charge.cost);
+            match booked.get(&id).map(|booked| Usd::from_decimal(*booked)) {
+                Some(Ok(booked)) if booked == cost => {}
+                booked => {
+                    metrics::counter!("rungate_incidents_total", "kind" => "late_settlement")
+                        .increment(1);
+                    tracing::error!(
+                        call.id = %id, cost_usd = %cost, ?booked,
+                        "settlement.late: the reservation had ended before; nothing was changed"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<'a> Row<'a> {
@@ -154,89 +151,58 @@ impl<'a> Row<'a> {
     }
 
     /// The same attempt at its worst case, without anything that the provider said.
-    fn at_worst_case(&self) -> Self {
-        let reserved = &self.settlement.reservation.amounts;
-        let usage = Usage { uncached_input: reserved.tokens, ..Usage::default() };
+    fn at_worst_case(settlement: &'a Settlement) -> Self {
+        let reserved = &settlement.reservation.amounts;
         let charge = Charge {
             cost: reserved.usd,
-            usage,
+            usage: Usage { uncached_input: reserved.tokens, ..Usage::default() },
             source: CostSource::WorstCase,
             flag: Some(Flag::RowRejected),
         };
-        Self { settlement: self.settlement, charge, served_model: None }
+        Self { settlement, charge, served_model: None }
     }
 }
 
-async fn settle_batch(
-    connection: &mut PgConnection,
-    rows: &[Row<'_>],
-) -> Result<Vec<Uuid>, sqlx::Error> {
-    let mut budgets: Vec<Uuid> = rows
-        .iter()
-        .flat_map(|row| row.settlement.reservation.budgets.iter().map(|budget| budget.id.uuid()))
-        .collect();
-    budgets.sort_unstable();
-    budgets.dedup();
-    let tokens = |f: fn(&Usage) -> Tokens| -> Vec<i64> {
-        rows.iter().map(|row| f(&row.charge.usage).signed()).collect()
+/// Writes one attempt of a batch that the database rejected: as it is, else at its worst case.
+pub(super) async fn write_alone(connection: &mut LaneConnection, job: &Job) -> Written {
+    let alone = Rows::of(std::slice::from_ref(job));
+    let error = match connection.run(async |c| alone.run(c).await).await {
+        Ok(()) => return Written::Yes,
+        Err(error) if is_rejection(&error) => error,
+        Err(_) => return Written::NotYet,
     };
-    let millis = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-
-    sqlx::query(statements::SETTLE)
-        .bind(budgets)
-        .bind(rows.iter().map(|row| row.settlement.reservation.id.uuid()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.served_model).collect::<Vec<_>>())
-        .bind(tokens(|usage| usage.uncached_input))
-        .bind(tokens(|usage| usage.cached_input))
-        .bind(tokens(|usage| usage.cache_write))
-        .bind(tokens(|usage| usage.output))
-        .bind(tokens(|usage| usage.reasoning))
-        .bind(rows.iter().map(|row| row.charge.cost.decimal()).collect::<Vec<Decimal>>())
-        .bind(rows.iter().map(|row| row.charge.source.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.charge.flag.map(Flag::as_str)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| i32::from(row.settlement.outcome.status)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| millis(row.settlement.outcome.latency_ms)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.settlement.outcome.ttfb_ms.map(millis)).collect::<Vec<_>>())
-        .fetch_all(connection)
-        .await?
-        .iter()
-        .map(|row| row.try_get(0))
-        .collect()
+    let id = job.settlement.reservation.id;
+    metrics::counter!("rungate_incidents_total", "kind" => Flag::RowRejected.as_str()).increment(1);
+    tracing::error!(
+        call.id = %id,
+        error = &error as &dyn std::error::Error,
+        "settlement.row_rejected: booking the worst case"
+    );
+    let plain = Rows(vec![Row::at_worst_case(&job.settlement)]);
+    match connection.run(async |c| plain.run(c).await).await {
+        Ok(()) => Written::Yes,
+        Err(error) if is_rejection(&error) => {
+            tracing::error!(
+                call.id = %id,
+                error = &error as &dyn std::error::Error,
+                "settlement.lost: left reserved for an operator; run `rungate ledger check`"
+            );
+            Written::Never
+        }
+        Err(_) => Written::NotYet,
+    }
 }
 
-/// Tells of settlements that found no reservation: booked before with the same cost (a batch that
-/// was sent twice: nothing to tell), or with another (swept as lost).
-async fn report_late(
-    connection: &mut PgConnection,
-    rows: &[Row<'_>],
-    moved: &[Uuid],
-) -> Result<(), sqlx::Error> {
-    let late: HashMap<Uuid, &Row<'_>> = rows
-        .iter()
-        .map(|row| (row.settlement.reservation.id.uuid(), row))
-        .filter(|(id, _)| !moved.contains(id))
-        .collect();
-    let ids: Vec<Uuid> = late.keys().copied().collect();
-    let booked = sqlx::query(statements::BOOKED_COSTS).bind(&ids).fetch_all(connection).await?;
-    let mut found = HashMap::new();
-    for row in &booked {
-        found.insert(row.try_get::<Uuid, _>(0)?, row.try_get::<Decimal, _>(1)?);
+/// Whether the database will never take this: bad data (22), a violated constraint (23), or an
+/// exception raised by the function (P0).
+pub(super) fn is_rejection(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            code.starts_with("22") || code.starts_with("23") || code.starts_with("P0")
+        }),
+        sqlx::Error::Encode(_) => true,
+        _ => false,
     }
-    for (id, row) in late {
-        let cost = row.charge.cost;
-        match found.get(&id).map(|booked| Usd::from_decimal(*booked)) {
-            Some(Ok(booked)) if booked == cost => {}
-            booked => {
-                metrics::counter!("rungate_incidents_total", "kind" => "late_settlement")
-                    .increment(1);
-                tracing::error!(
-                    call.id = %id, cost_usd = %cost, ?booked,
-                    "settlement.late: the reservation had ended before; nothing was changed"
-                );
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Releases reservations on which nothing was sent.

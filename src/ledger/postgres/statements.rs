@@ -13,6 +13,12 @@ pub const ADMIT: &str = "SELECT verdict, state, attempt, unit, limit_amount, spe
 pub const SETTLE: &str = "SELECT ledger_settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
     $13, $14)";
 
+/// Settles a batch and then admits one; answers the ids that were moved, then the verdicts.
+pub const STEP: &str = "SELECT settled, verdict, state, attempt, unit, limit_amount, spent, \
+    reserved, usd_limit, usd_spent, usd_reserved \
+    FROM ledger_step($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
+    $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)";
+
 /// What calls of these ids were booked at.
 pub const BOOKED_COSTS: &str = "SELECT id, cost_usd FROM calls WHERE id = ANY ($1)";
 
@@ -187,10 +193,11 @@ pub const CHECK_COUNTS: &str = "SELECT (SELECT count(*) FROM runs), \
         (SELECT 1 FROM gateways g WHERE g.id = v.gateway_id AND NOT g.dead))";
 
 /// Every statement above.
-pub const ALL: [&str; 33] = [
+pub const ALL: [&str; 34] = [
     PING,
     ADMIT,
     SETTLE,
+    STEP,
     BOOKED_COSTS,
     TAKE_LEASE,
     RENEW_LEASE,

@@ -1,0 +1,322 @@
+//! A lane: what begins and what ends of its share of the runs, in batches of one statement each.
+//!
+//! Whatever arrives while a statement is under way shares the next one, ends before beginnings, so
+//! that an admission sees every settlement that this gateway handed over before it. A settlement
+//! that comes alone waits a moment for company: the next call of its run is often on its way.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{PgConnection, Row as _};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::domain::budget::Balance;
+use crate::domain::id::{Attempt, ReservationId};
+use crate::domain::reservation::{Refusal, Reservation};
+
+use super::super::LedgerError;
+use super::super::grant::{Grant, Settle};
+use super::admit::{self, Answer, Asks, Verdict, read_verdict};
+use super::connection::LaneConnection;
+use super::lease::Lease;
+use super::settle::{self, Rows, Written, is_rejection, write_alone};
+use super::{Books, Desk, statements};
+
+/// Asks that share one statement.
+const MAX_ASKS: usize = 128;
+/// Settlements that share one statement.
+const MAX_ENDED: usize = 128;
+/// How long a settlement that comes alone waits for company.
+const LINGER: Duration = Duration::from_millis(1);
+/// First and longest pause between two tries while the database is away.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// One lane.
+pub(super) struct Lane {
+    connection: LaneConnection,
+    desk: Arc<Desk>,
+    books: Weak<Books>,
+    lease: Arc<Lease>,
+    unwritten: Vec<settle::Job>,
+    pause: Option<Duration>,
+}
+
+/// Where a lane's work arrives.
+pub(super) struct Inbox {
+    pub(super) asks: mpsc::Receiver<admit::Job>,
+    pub(super) ended: mpsc::UnboundedReceiver<settle::Job>,
+}
+
+impl Lane {
+    pub(super) fn new(
+        options: PgConnectOptions,
+        desk: Arc<Desk>,
+        books: Weak<Books>,
+        lease: Arc<Lease>,
+    ) -> Self {
+        let connection = LaneConnection::new(options);
+        Self { connection, desk, books, lease, unwritten: Vec::new(), pause: None }
+    }
+
+    /// Serves its inbox until the ledger is dropped and everything is written.
+    pub(super) async fn run(mut self, mut inbox: Inbox) {
+        let mut arrived = Vec::with_capacity(MAX_ASKS);
+        while self.gather(&mut inbox, &mut arrived).await {
+            let asks: Vec<admit::Job> = arrived.drain(..).filter_map(still_wanted).collect();
+            if asks.is_empty() {
+                self.write().await;
+            } else if self.unwritten.is_empty() {
+                self.decide(asks).await;
+            } else {
+                self.step(asks).await;
+            }
+        }
+    }
+
+    /// Waits for work. Answers whether there can be any.
+    async fn gather(&mut self, inbox: &mut Inbox, arrived: &mut Vec<admit::Job>) -> bool {
+        let waits = !self.unwritten.is_empty();
+        let patience = self.pause.unwrap_or(LINGER);
+        tokio::select! {
+            asks = inbox.asks.recv_many(arrived, MAX_ASKS), if !inbox.asks.is_closed() => {
+                let _none_means_closed = asks;
+            }
+            ended = inbox.ended.recv_many(&mut self.unwritten, MAX_ENDED), if !waits => {
+                if ended == 0 {
+                    return false;
+                }
+                // It is new, so it may wait for company; that comes by the other branches.
+                tokio::select! {
+                    _ = inbox.asks.recv_many(arrived, MAX_ASKS), if !inbox.asks.is_closed() => {}
+                    () = sleep(LINGER) => {}
+                }
+            }
+            () = sleep(patience), if waits => {}
+        }
+        while self.unwritten.len() < MAX_ENDED {
+            let Ok(ended) = inbox.ended.try_recv() else { break };
+            self.unwritten.push(ended);
+        }
+        while arrived.len() < MAX_ASKS {
+            let Ok(ask) = inbox.asks.try_recv() else { break };
+            arrived.push(ask);
+        }
+        true
+    }
+
+    /// Settles and admits in one statement. If that fails, the asks are asked alone and the
+    /// settlements stay for the next time.
+    async fn step(&mut self, asks: Vec<admit::Job>) {
+        self.desk.begin(asks.iter().map(|job| job.ask.id));
+        let ended = std::mem::take(&mut self.unwritten);
+        let stepped = {
+            let (rows, batch) = (Rows::of(&ended), Asks::of(self.lease.gateway(), &asks));
+            self.connection.run(async |c| step_batch(c, &rows, &batch).await).await
+        };
+        match stepped {
+            Ok(verdicts) => {
+                self.written(ended);
+                if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Lapsed)) {
+                    self.decide(asks).await;
+                } else {
+                    self.answer_all(asks, verdicts);
+                }
+            }
+            Err(error) => {
+                self.unwritten = ended;
+                tracing::warn!(error = &error as &dyn std::error::Error, "step.failed");
+                let asks = asks.into_iter().filter_map(|job| self.renamed(job)).collect();
+                self.decide(asks).await;
+                if is_rejection(&error) {
+                    self.write().await;
+                }
+            }
+        }
+    }
+
+    /// Writes what ended. A row that the database rejects by itself is booked at its worst case, so
+    /// that it never blocks the others; while the database is away everything stays.
+    async fn write(&mut self) {
+        let ended = std::mem::take(&mut self.unwritten);
+        let rows = Rows::of(&ended);
+        match self.connection.run(async |c| rows.run(c).await).await {
+            Ok(()) => self.written(ended),
+            Err(error) if is_rejection(&error) => {
+                tracing::warn!(
+                    calls = ended.len(),
+                    error = &error as &dyn std::error::Error,
+                    "settlement.batch_rejected: writing row by row"
+                );
+                for job in ended {
+                    match write_alone(&mut self.connection, &job).await {
+                        Written::Yes => self.written(vec![job]),
+                        Written::NotYet => self.unwritten.push(job),
+                        Written::Never => self.desk.give_up(),
+                    }
+                }
+            }
+            Err(error) => {
+                let pause = self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
+                tracing::warn!(
+                    calls = ended.len(),
+                    error = &error as &dyn std::error::Error,
+                    "settlement.delayed: the database did not take it; trying again"
+                );
+                self.unwritten = ended;
+                self.pause = Some(pause);
+            }
+        }
+    }
+
+    fn written(&mut self, ended: Vec<settle::Job>) {
+        self.pause = None;
+        self.desk.written(ended.iter().map(|job| job.settlement.reservation.id));
+        for job in ended {
+            job.queue.wake_head();
+        }
+    }
+
+    /// A connection that turns out to be dead is replaced once. One bad ask must not fail its
+    /// neighbours, so a batch that the database refuses is asked one by one.
+    async fn decide(&mut self, batch: Vec<admit::Job>) {
+        let Err((batch, error)) = self.try_decide(batch).await else { return };
+        tracing::warn!(
+            asks = batch.len(),
+            error = &error as &dyn std::error::Error,
+            "admission.batch_failed: asking again"
+        );
+        let again = match &error {
+            sqlx::Error::PoolTimedOut => return self.fail_all(batch, &error),
+            sqlx::Error::Database(_) => batch.into_iter().map(|job| vec![job]).collect::<Vec<_>>(),
+            _ => vec![batch],
+        };
+        for batch in again {
+            let batch: Vec<_> = batch.into_iter().filter_map(|job| self.renamed(job)).collect();
+            if let Err((batch, error)) = self.try_decide(batch).await {
+                self.fail_all(batch, &error);
+            }
+        }
+    }
+
+    async fn try_decide(
+        &mut self,
+        batch: Vec<admit::Job>,
+    ) -> Result<(), (Vec<admit::Job>, sqlx::Error)> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.desk.begin(batch.iter().map(|job| job.ask.id));
+        match self.ask(&batch).await {
+            Ok(verdicts) => {
+                self.answer_all(batch, verdicts);
+                Ok(())
+            }
+            Err(error) => Err((batch, error)),
+        }
+    }
+
+    /// Asks the database; a lease that turns out to have lapsed is renewed once in between.
+    async fn ask(&mut self, batch: &[admit::Job]) -> Result<Vec<Verdict>, sqlx::Error> {
+        let asks = Asks::of(self.lease.gateway(), batch);
+        let verdicts = self.connection.run(async |c| asks.run(c).await).await?;
+        if !verdicts.iter().any(|verdict| matches!(verdict, Verdict::Lapsed)) {
+            return Ok(verdicts);
+        }
+        let lease = Arc::clone(&self.lease);
+        self.connection.run(async |c| lease.renew_on(c).await).await?;
+        let asks = Asks::of(self.lease.gateway(), batch);
+        self.connection.run(async |c| asks.run(c).await).await
+    }
+
+    /// Answers in order; those that do not fit join the queue before anything later is decided.
+    fn answer_all(&self, batch: Vec<admit::Job>, verdicts: Vec<Verdict>) {
+        for (job, verdict) in batch.into_iter().zip(verdicts) {
+            let answer = match verdict {
+                Verdict::Admitted(attempt, balance) => self.grant(&job, attempt, balance),
+                Verdict::Refused(refusal) => {
+                    self.desk.forget(job.ask.id);
+                    if matches!(refusal, Refusal::Behind | Refusal::Budget { .. }) {
+                        job.turn.hold();
+                    }
+                    Ok(Err(refusal))
+                }
+                Verdict::Lapsed => {
+                    self.desk.forget(job.ask.id);
+                    Err(LedgerError::Lapsed)
+                }
+            };
+            // A grant that nobody takes any more releases itself when it is dropped here.
+            let _client_left = job.reply.send(answer);
+        }
+    }
+
+    fn grant(&self, job: &admit::Job, attempt: Attempt, balance: Balance) -> Answer {
+        let Some(books) = self.books.upgrade() else { return Err(LedgerError::Lapsed) };
+        let reservation = Reservation {
+            id: job.ask.id,
+            run: job.ask.run,
+            attempt,
+            budgets: job.ask.budgets.clone(),
+            amounts: job.ask.amounts,
+            balance,
+        };
+        let books: Arc<dyn Settle> = books;
+        Ok(Ok(Grant::new(reservation, Arc::clone(job.turn.queue()), books)))
+    }
+
+    /// The same ask under a new id: if the first was committed after all, its reservation is
+    /// nobody's and gets released.
+    fn renamed(&self, mut job: admit::Job) -> Option<admit::Job> {
+        self.desk.forget(job.ask.id);
+        job.ask.id = ReservationId::generate();
+        still_wanted(job)
+    }
+
+    fn fail_all(&self, batch: Vec<admit::Job>, error: &sqlx::Error) {
+        for job in batch {
+            self.desk.forget(job.ask.id);
+            tracing::warn!(error = error as &dyn std::error::Error, "admission.failed");
+            let reason = LedgerError::Unavailable(error.to_string().into());
+            let _client_left = job.reply.send(Err(reason));
+        }
+    }
+}
+
+/// Drops asks whose client has gone.
+fn still_wanted(job: admit::Job) -> Option<admit::Job> {
+    (!job.reply.is_closed()).then_some(job)
+}
+
+/// Settles and admits in one statement.
+async fn step_batch(
+    connection: &mut PgConnection,
+    rows: &Rows<'_>,
+    asks: &Asks<'_>,
+) -> Result<Vec<Verdict>, sqlx::Error> {
+    let mut budgets = rows.budgets();
+    budgets.extend(asks.budgets());
+    budgets.sort_unstable();
+    budgets.dedup();
+    let query = sqlx::query(statements::STEP).bind(budgets);
+    let answered = asks.bind(rows.bind(query)).fetch_all(&mut *connection).await?;
+    let mut moved: Vec<Uuid> = Vec::with_capacity(rows.len());
+    let mut verdicts = Vec::with_capacity(asks.len());
+    for row in &answered {
+        match row.try_get::<Option<Uuid>, _>(0)? {
+            Some(id) => moved.push(id),
+            None => verdicts.push(read_verdict(row, 1)?),
+        }
+    }
+    if verdicts.len() != asks.len() {
+        return Err(sqlx::Error::RowNotFound);
+    }
+    // Only tells; what was admitted stands whether or not it can be told.
+    if let Err(error) = rows.report_late(connection, &moved).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "settlement.late_unknown");
+    }
+    Ok(verdicts)
+}

@@ -32,6 +32,7 @@ CREATE TABLE runs (
     attempt integer NOT NULL DEFAULT 1 CHECK (attempt >= 1),
     token_hash bytea NOT NULL CHECK (length(token_hash) = 32),
     cut boolean NOT NULL DEFAULT false,
+    version bigint NOT NULL DEFAULT 0,
     allowed_models text[],
     max_concurrency integer CHECK (max_concurrency >= 1),
     requests_per_minute integer CHECK (requests_per_minute >= 1),
@@ -50,6 +51,7 @@ CREATE TABLE runs (
 CREATE UNIQUE INDEX runs_by_token ON runs (token_hash);
 CREATE INDEX runs_by_creation ON runs (created_at, id);
 COMMENT ON COLUMN runs.cut IS 'whether calls in flight of the current attempt are to be cut';
+COMMENT ON COLUMN runs.version IS 'how often the run was changed';
 COMMENT ON COLUMN runs.fingerprint IS 'SHA-256 of the registration: the same body is the same run';
 
 CREATE TABLE budgets (

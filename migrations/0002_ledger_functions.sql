@@ -73,8 +73,6 @@ BEGIN
             verdict := 'run_expired';
         ELSIF r.state <> 'running' THEN
             verdict := 'run_not_active';
-        ELSIF r.behind OR r.id = ANY (blocked) THEN
-            verdict := 'behind';
         ELSE
             refused := NULL; usd_pos := NULL;
             FOR i IN r.first .. r.first + r.budgets - 1 LOOP
@@ -89,7 +87,9 @@ BEGIN
                     refused := pos;
                 END IF;
             END LOOP;
-            IF refused IS NULL THEN
+            IF r.behind OR r.id = ANY (blocked) THEN
+                verdict := 'behind';
+            ELSIF refused IS NULL THEN
                 verdict := 'admitted'; admitted := true;
                 FOR i IN r.first .. r.first + r.budgets - 1 LOOP
                     pos := p_budget_of[i];

@@ -1,12 +1,16 @@
 //! The commands.
 
-use std::collections::HashMap;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use secrecy::ExposeSecret as _;
 
-use crate::config::{Config, ConfigError, SETTINGS, provider_settings, unknown_names};
+use crate::catalog::Catalog;
+use crate::config::{Config, ConfigError, Environment, SETTINGS, provider_settings};
+use crate::gateway::Mode;
+use crate::ledger::postgres::{OpenError, connect_options};
+use crate::server::StartError;
 use crate::{server, telemetry};
 
 mod print;
@@ -47,57 +51,32 @@ enum Command {
     Runs(runs::RunsCommand),
 }
 
-/// Where settings come from: the process's environment first, then `.env`.
-struct Environment {
-    file: HashMap<String, String>,
-}
-
-impl Environment {
-    fn read() -> anyhow::Result<Self> {
-        let file = match dotenvy::from_filename_iter(".env") {
-            Ok(entries) => entries
-                .collect::<Result<HashMap<_, _>, _>>()
-                .map_err(|_| anyhow::anyhow!(".env holds a line that is not NAME=value"))?,
-            Err(error) if error.not_found() => HashMap::new(),
-            Err(_) => anyhow::bail!(".env cannot be read"),
-        };
-        Ok(Self { file })
-    }
-
-    fn get(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok().or_else(|| self.file.get(name).cloned())
-    }
-
-    fn warn_of_unknown_names(&self) {
-        let mut unknown = unknown_names(self.file.keys().map(String::as_str));
-        unknown.sort_unstable();
-        for name in unknown {
-            print::err(format_args!("warning: .env sets {name}, which is no setting of rungate"));
-        }
-    }
-}
-
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let environment = match Environment::read() {
-        Ok(environment) => environment,
-        Err(error) => return fail(&error, EX_USAGE),
-    };
+    let environment = Environment::read();
     let get = |name: &str| environment.get(name);
     if matches!(cli.command, Command::CheckConfig) {
         for (name, value) in Config::redacted(&get) {
             print::out(format_args!("{name}={value}"));
         }
     }
-    environment.warn_of_unknown_names();
+    for name in environment.unknown_names() {
+        print::err(format_args!("warning: .env sets {name}, which is no setting of rungate"));
+    }
+    let mut errors = environment.errors().to_vec();
     let config = match Config::read(&get) {
-        Ok(config) => config,
-        Err(errors) => return refuse(&errors),
+        Ok(config) if errors.is_empty() => config,
+        Ok(_) => return refuse(&errors),
+        Err(malformed) => {
+            errors.extend(malformed);
+            return refuse(&errors);
+        }
     };
-    match run(cli.command, &config, environment.get("RUST_LOG").is_some()) {
+    let log_is_set = get("RUST_LOG").is_some_and(|filter| !filter.trim().is_empty());
+    match run(cli.command, &config, log_is_set) {
         Ok(code) => code,
-        Err(error) => fail(&error, 1),
+        Err(error) => fail(&error, exit_code(&error)),
     }
 }
 
@@ -114,7 +93,7 @@ fn run(command: Command, config: &Config, log_is_set: bool) -> anyhow::Result<Ex
             Command::Dev => dev::run(config).await,
             Command::Serve => serve::run(config).await,
             Command::Simulate(options) => simulate::run(options).await,
-            Command::CheckConfig => Ok(ExitCode::SUCCESS),
+            Command::CheckConfig => Ok(check(config)),
             Command::Ledger(command) => ledger::run(command, config).await,
             Command::Runs(command) => {
                 let token = server::admin_token::known(config);
@@ -123,6 +102,49 @@ fn run(command: Command, config: &Config, log_is_set: bool) -> anyhow::Result<Ex
             }
         }
     })
+}
+
+/// Looks at what a start would make of the settings, without starting anything.
+fn check(config: &Config) -> ExitCode {
+    let mut problems: Vec<anyhow::Error> = Vec::new();
+    if let Some(path) = &config.models_file {
+        let read = std::fs::read_to_string(path)
+            .map_err(|error| StartError::CatalogFile(path.clone(), error))
+            .and_then(|text| Ok(Catalog::parse(&path.to_string_lossy(), &text)?));
+        problems.extend(read.err().map(anyhow::Error::new));
+    }
+    if let Some(url) = &config.database_url {
+        let understood = connect_options(url.expose_secret());
+        problems.extend(understood.err().map(anyhow::Error::new));
+    }
+    let reached = server::access::of(config, Mode::Serve, None);
+    problems.extend(reached.err().map(anyhow::Error::new));
+    for problem in &problems {
+        print::err(format_args!("{problem:#}"));
+    }
+    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EX_USAGE) }
+}
+
+/// Whether it was a setting that stopped a command, or something else.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let bad_url = matches!(error.downcast_ref(), Some(OpenError::Url(_)));
+    let bad_setting = bad_url
+        || error.downcast_ref().is_some_and(|error: &StartError| match error {
+            StartError::Catalog(_)
+            | StartError::CatalogFile(..)
+            | StartError::NotLoopback(_)
+            | StartError::Access(_)
+            | StartError::Ledger(OpenError::Url(_)) => true,
+            StartError::Bind { .. }
+            | StartError::Ledger(_)
+            | StartError::Cluster(_)
+            | StartError::AdminToken(..)
+            | StartError::Client(_)
+            | StartError::Serve(_)
+            | StartError::Metrics
+            | StartError::Randomness(_) => false,
+        });
+    if bad_setting { EX_USAGE } else { 1 }
 }
 
 /// Waits for SIGINT or SIGTERM; a second one ends the process at once.

@@ -12,10 +12,12 @@ use crate::domain::usage::Tokens;
 
 mod read;
 mod settings;
+mod environment;
 
+pub use environment::Environment;
 use read::{Reader, loopback};
-use settings::is_secret;
 pub use settings::{PROVIDER_PREFIXES, SETTINGS, Setting, provider_settings, unknown_names};
+use settings::{is_secret, without_login};
 
 /// Who may spend for a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +126,7 @@ impl Config {
         let config = Self {
             listen_addr: read.address("LISTEN_ADDR", loopback(8080)),
             admin_listen_addr: read.address("ADMIN_LISTEN_ADDR", loopback(8081)),
-            database_url: read.secret("DATABASE_URL"),
+            database_url: read.database_url(),
             data_dir: read.text("DATA_DIR").unwrap_or_else(|| "./rungate-data".into()).into(),
             admin_token: read.secret("ADMIN_TOKEN"),
             simulate_providers: read.flag("SIMULATE_PROVIDERS"),
@@ -172,7 +174,7 @@ impl Config {
                 "`text` or `json`",
                 LogFormat::parse,
             ),
-            rust_log: read.text("RUST_LOG").unwrap_or_else(|| "info".into()),
+            rust_log: read.log_filter(),
             rungate_url: read.text("RUNGATE_URL").unwrap_or_else(|| "http://127.0.0.1:8081".into()),
             providers: read.providers(),
         };
@@ -184,7 +186,7 @@ impl Config {
         let shown = |name: &str, default: &str| match get(name).filter(|value| !value.is_empty()) {
             None => format!("{default} (default)"),
             Some(_) if is_secret(name) => "(set, redacted)".to_owned(),
-            Some(value) => value,
+            Some(value) => without_login(name, value),
         };
         let mut rows: Vec<_> = SETTINGS
             .iter()

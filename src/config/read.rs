@@ -5,6 +5,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
+use tracing_subscriber::EnvFilter;
 
 use crate::domain::usage::{MAX_TOKENS, Tokens};
 
@@ -79,6 +80,22 @@ impl Reader<'_> {
 
     pub(super) fn size(&mut self, name: &str, default: usize) -> usize {
         usize::try_from(self.number(name, default as u64, 1024, 1 << 32)).unwrap_or(default)
+    }
+
+    /// The URL is a secret, so what is wrong with it is said without it.
+    pub(super) fn database_url(&mut self) -> Option<SecretString> {
+        let url = self.text("DATABASE_URL")?;
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            self.wrong("DATABASE_URL", "does not begin with postgres:// or postgresql://");
+        }
+        Some(url.into())
+    }
+
+    pub(super) fn log_filter(&mut self) -> String {
+        let right = "a filter such as `info` or `rungate=debug,warn`";
+        self.parsed("RUST_LOG", "info".to_owned(), right, |text| {
+            EnvFilter::try_new(text).is_ok().then(|| text.to_owned())
+        })
     }
 
     pub(super) fn base_paths(&mut self) -> Vec<String> {

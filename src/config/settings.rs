@@ -81,7 +81,12 @@ pub const SETTINGS: [Setting; 30] = [
     setting("SHUTDOWN_GRACE_SECONDS", "30", "draining after SIGTERM"),
     setting("WORKERS", "number of CPUs", "threads that serve the data plane"),
     setting("LOG_FORMAT", "text", "`text` or `json`"),
-    setting("RUST_LOG", "info", "which log lines are written, as in the tracing crate"),
+    setting(
+        "RUST_LOG",
+        "info",
+        "which log lines are written, as in the tracing crate; `dev` writes warnings only unless \
+         it is set",
+    ),
     setting("RUNGATE_URL", "http://127.0.0.1:8081", "the control plane that the CLI speaks to"),
 ];
 
@@ -113,6 +118,18 @@ pub fn unknown_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
                 && !provider_settings().any(|setting| setting == **name)
         })
         .collect()
+}
+
+/// What may be shown of a setting that may be a URL: not who logs in there, nor with what. Whatever
+/// stands before the last `@` is hidden, because a password may hold any character.
+pub(super) fn without_login(name: &str, value: String) -> String {
+    if !name.ends_with("_BASE_URL") && name != "RUNGATE_URL" {
+        return value;
+    }
+    let Some((before, rest)) = value.rsplit_once('@') else { return value };
+    let scheme =
+        before.split_once("://").map_or(String::new(), |(scheme, _)| format!("{scheme}://"));
+    format!("{scheme}(redacted)@{rest}")
 }
 
 pub(super) fn is_secret(name: &str) -> bool {

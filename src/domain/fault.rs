@@ -119,7 +119,7 @@ const fn rule(
     Rule { name, status, kind, origin, retryable }
 }
 
-const REQUEST: &str = "invalid_request_error";
+const BAD: &str = "invalid_request_error";
 const PERMISSION: &str = "permission_error";
 const QUOTA: &str = "insufficient_quota";
 const RATE: &str = "rate_limit_error";
@@ -164,32 +164,28 @@ impl Code {
     const fn rule(self) -> Rule {
         use Origin::{Client, Gateway, Policy, Upstream};
         match self {
-            Self::InvalidRequest => rule("invalid_request", 400, REQUEST, Client, false),
-            Self::InvalidModel => rule("invalid_model", 400, REQUEST, Client, false),
-            Self::InvalidRunId => rule("invalid_run_id", 400, REQUEST, Client, false),
-            Self::RunIdMismatch => rule("run_id_mismatch", 400, REQUEST, Client, false),
-            Self::RunIdRequired => rule("run_id_required", 400, REQUEST, Client, false),
-            Self::ParameterNotAllowed => rule("parameter_not_allowed", 400, REQUEST, Policy, false),
+            Self::InvalidRequest => rule("invalid_request", 400, BAD, Client, false),
+            Self::InvalidModel => rule("invalid_model", 400, BAD, Client, false),
+            Self::InvalidRunId => rule("invalid_run_id", 400, BAD, Client, false),
+            Self::RunIdMismatch => rule("run_id_mismatch", 400, BAD, Client, false),
+            Self::RunIdRequired => rule("run_id_required", 400, BAD, Client, false),
+            Self::ParameterNotAllowed => rule("parameter_not_allowed", 400, BAD, Policy, false),
             Self::InvalidKey => rule("invalid_key", 401, "authentication_error", Client, false),
             Self::CostLimitExceeded => rule("cost_limit_exceeded", 402, QUOTA, Policy, false),
             Self::RunClosed => rule("run_closed", 403, PERMISSION, Policy, false),
             Self::RunExpired => rule("run_expired", 403, PERMISSION, Policy, false),
             Self::ModelNotAllowed => rule("model_not_allowed", 403, PERMISSION, Policy, false),
             Self::Forbidden => rule("forbidden", 403, PERMISSION, Policy, false),
-            Self::RunNotFound => rule("run_not_found", 404, REQUEST, Client, false),
-            Self::NotFound => rule("not_found", 404, REQUEST, Client, false),
-            Self::RunNotActive => rule("run_not_active", 409, REQUEST, Policy, true),
-            Self::RunConflict => rule("run_conflict", 409, REQUEST, Client, false),
-            Self::LimitBelowSpent => rule("limit_below_spent", 409, REQUEST, Policy, false),
-            Self::InvalidTransition => rule("invalid_transition", 409, REQUEST, Policy, false),
-            Self::ProviderNotConfigured => {
-                rule("provider_not_configured", 412, REQUEST, Policy, false)
-            }
-            Self::RequestTooLarge => rule("request_too_large", 413, REQUEST, Client, false),
-            Self::UnsupportedMediaType => {
-                rule("unsupported_media_type", 415, REQUEST, Client, false)
-            }
-            Self::UpgradeNotSupported => rule("upgrade_not_supported", 426, REQUEST, Client, false),
+            Self::RunNotFound => rule("run_not_found", 404, BAD, Client, false),
+            Self::NotFound => rule("not_found", 404, BAD, Client, false),
+            Self::RunNotActive => rule("run_not_active", 409, BAD, Policy, true),
+            Self::RunConflict => rule("run_conflict", 409, BAD, Client, false),
+            Self::LimitBelowSpent => rule("limit_below_spent", 409, BAD, Policy, false),
+            Self::InvalidTransition => rule("invalid_transition", 409, BAD, Policy, false),
+            Self::ProviderNotConfigured => rule("provider_not_configured", 412, BAD, Policy, false),
+            Self::RequestTooLarge => rule("request_too_large", 413, BAD, Client, false),
+            Self::UnsupportedMediaType => rule("unsupported_media_type", 415, BAD, Client, false),
+            Self::UpgradeNotSupported => rule("upgrade_not_supported", 426, BAD, Client, false),
             Self::RateLimited => rule("rate_limited", 429, RATE, Policy, true),
             Self::ConcurrencyLimited => rule("concurrency_limited", 429, RATE, Policy, true),
             Self::TokenCeilingExceeded => rule("token_ceiling_exceeded", 429, QUOTA, Policy, false),
@@ -271,6 +267,7 @@ struct Details {
     retry_after: Option<u32>,
     upstream: Option<UpstreamFailure>,
     verdict: Option<UpstreamVerdict>,
+    not_retryable: bool,
     internal: Option<String>,
 }
 
@@ -312,6 +309,13 @@ impl Fault {
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.details.retry_after = Some(seconds);
+        self
+    }
+
+    /// Says that a retry will not help, though it may for other faults of this code.
+    #[must_use]
+    pub fn not_retryable(mut self) -> Self {
+        self.details.not_retryable = true;
         self
     }
 
@@ -376,7 +380,7 @@ impl Fault {
 
     /// Whether the same request may succeed later.
     pub fn retryable(&self) -> bool {
-        self.details.verdict.is_none() && self.code.retryable()
+        !self.details.not_retryable && self.details.verdict.is_none() && self.code.retryable()
     }
 }
 

@@ -91,21 +91,26 @@ pub enum Credential {
     InferenceKey(TokenHash),
     /// A run id standing where a key would.
     RunId(RunId),
-    /// Something of somebody else's.
-    Foreign,
+    /// Something of somebody else's; its hash tells two of them apart.
+    Foreign(TokenHash),
 }
 
 impl Credential {
     /// Recognises a credential.
     pub fn parse(text: &str) -> Self {
         if text.len() > MAX_CREDENTIAL_BYTES {
-            Self::Foreign
+            Self::foreign(text.as_bytes())
         } else if text.starts_with(RUN_TOKEN_PREFIX) {
             Self::RunToken(TokenHash::of(text))
         } else if text.starts_with(INFERENCE_KEY_PREFIX) {
             Self::InferenceKey(TokenHash::of(text))
         } else {
-            RunId::parse(text).map_or(Self::Foreign, Self::RunId)
+            RunId::parse(text).map_or_else(|| Self::foreign(text.as_bytes()), Self::RunId)
         }
+    }
+
+    /// A credential that is none of ours, whatever its bytes are.
+    pub fn foreign(bytes: &[u8]) -> Self {
+        Self::Foreign(TokenHash(Sha256::digest(bytes).into()))
     }
 }

@@ -82,7 +82,10 @@ pub enum Refusal {
     /// The run is not running yet.
     RunNotActive(RunState),
     /// An earlier call of the run is waiting for money; this one may not overtake it.
-    Behind,
+    Behind {
+        /// Where the run's dollars stand.
+        usd: Balance,
+    },
     /// One of its budgets cannot take it now.
     Budget {
         /// Which.

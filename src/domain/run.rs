@@ -213,6 +213,8 @@ pub struct RunStanding {
     pub expires_at: Option<DateTime<Utc>>,
     /// Whether calls in flight are to be cut.
     pub cut: bool,
+    /// How often it was changed; what was heard of an earlier version is outdated.
+    pub version: u64,
 }
 
 /// What a change asks of a run. Absent fields stay as they are.

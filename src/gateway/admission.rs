@@ -51,7 +51,7 @@ pub struct Admitted {
     pub grant: Grant,
     /// The output bound of one choice, to be written into the upstream request.
     pub output: Tokens,
-    /// Whether that is less than what would have been reserved with enough money.
+    /// Whether that is less than was asked for, or, if nothing was, less than with enough money.
     pub lowered: bool,
     /// What was agreed.
     pub terms: Terms,
@@ -124,9 +124,10 @@ impl Attempt<'_> {
             let asked = self.gateway.ledger.admit(ask, &turn).await.map_err(unavailable)?;
             match asked {
                 Ok(grant) => return Ok(self.admitted(grant, amounts)),
-                Err(Refusal::Behind) => {
+                Err(Refusal::Behind { usd }) => {
+                    run.set_balance(usd);
+                    self.refuse_hopeless(&usd).await?;
                     self.until_head(&turn).await?;
-                    self.count().await;
                 }
                 Err(Refusal::Budget { unit, balance, usd }) => {
                     run.set_balance(usd);
@@ -173,6 +174,21 @@ impl Attempt<'_> {
         })
     }
 
+    /// Refuses a call that is behind others at once if what is spent leaves too little for it,
+    /// whatever becomes of the others.
+    async fn refuse_hopeless(&mut self, usd: &Balance) -> Result<(), Fault> {
+        let hopeless = |wanted: &Wanted| {
+            matches!(wanted.after_refusal(Unit::Usd, usd, true), Step::RefuseSpent)
+        };
+        if hopeless(&self.wanted) {
+            self.count().await;
+            if hopeless(&self.wanted) {
+                return Err(self.refuse(Unit::Usd, usd, false));
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until no earlier call of the run waits.
     async fn until_head(&self, turn: &Turn) -> Result<(), Fault> {
         while turn.is_behind() {
@@ -193,9 +209,16 @@ impl Attempt<'_> {
         self.counted = true;
         let Candidate { caller, target, request, .. } = self.call;
         let (counter, tokenizer) = (request.counter(), target.tokenizer);
-        let _one_at_a_time = caller.run.counting.lock().await;
-        let counting =
-            tokio::task::spawn_blocking(move || counter.count(|text| tokenizer.count(text)));
+        // One at a time for each run, one for each processor in all; a client that leaves does not
+        // make room for the next while its own prompt is still being counted.
+        let turn = Arc::clone(&caller.run.counting).lock_owned().await;
+        let Ok(place) = Arc::clone(&self.gateway.counters).acquire_owned().await else {
+            return false;
+        };
+        let counting = self.gateway.spawn_blocking(move || {
+            let _held = (turn, place);
+            counter.count(|text| tokenizer.count(text))
+        });
         let Ok(text) = counting.await else { return false };
         let bound = input_bound(text, request.shape, &target.constants, target.context_window);
         let smaller = bound < self.wanted.input;
@@ -246,7 +269,7 @@ impl Attempt<'_> {
         Admitted {
             grant,
             output: self.output,
-            lowered: self.output < self.wanted.output,
+            lowered: self.output < self.call.request.asked_output.unwrap_or(self.wanted.output),
             terms: Terms {
                 reserved,
                 input_bound: self.wanted.input,

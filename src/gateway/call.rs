@@ -2,7 +2,6 @@
 //! it ends in exactly one place: [`OpenCall::finish`].
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
@@ -18,7 +17,7 @@ use crate::ledger::{Grant, Outcome};
 use crate::limits::Permit;
 use crate::protocol::chat::TextCounter;
 
-use super::Gateway;
+use super::{Busy, Gateway};
 use super::directory::KnownRun;
 
 /// What a client sees if it has gone: nothing. It is only recorded.
@@ -69,6 +68,7 @@ pub struct OpenCall {
     first_byte: Option<Instant>,
     sent: bool,
     _permit: Permit,
+    _busy: Busy,
 }
 
 impl OpenCall {
@@ -81,7 +81,7 @@ impl OpenCall {
         (grant, terms): (Grant, Terms),
         permit: Permit,
     ) -> Self {
-        gateway.open_calls.fetch_add(1, Ordering::AcqRel);
+        let busy = Busy::new(&gateway);
         Self {
             cut: run.cut_token(grant.attempt()),
             run,
@@ -97,6 +97,7 @@ impl OpenCall {
             first_byte: None,
             sent: false,
             _permit: permit,
+            _busy: busy,
         }
     }
 
@@ -105,10 +106,11 @@ impl OpenCall {
         &self.gateway
     }
 
-    /// From now on something may have been bought.
-    pub fn sending(&mut self, input: InputCount) {
+    /// From now on something may have been bought. `input` is what an estimate would count, where
+    /// one is possible.
+    pub fn sending(&mut self, input: Option<InputCount>) {
         self.sent = true;
-        self.input = Some(Arc::new(input));
+        self.input = input.map(Arc::new);
     }
 
     /// A byte of the answer's body arrived.
@@ -151,7 +153,6 @@ impl OpenCall {
 
     fn end(&mut self, ending: Ending, status: u16, served_model: Option<&str>) -> Charge {
         let Some(grant) = self.grant.take() else { return Charge::NOTHING };
-        self.gateway.open_calls.fetch_sub(1, Ordering::AcqRel);
         let served =
             served_model.and_then(|model| self.gateway.catalog.served(self.target.provider, model));
         let prices = served.map_or(&self.target.prices, |served| &served.prices);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use rust_decimal::Decimal;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::budget::{Balance, BudgetRef};
@@ -40,7 +40,7 @@ pub struct KnownRun {
     /// The pace of its calls, if it has a limit.
     pub rate: Option<RequestRate>,
     /// Only one of its prompts is counted at a time.
-    pub counting: tokio::sync::Mutex<()>,
+    pub counting: Arc<tokio::sync::Mutex<()>>,
     changed: Notify,
     standing: RwLock<RunStanding>,
     cuts: Mutex<BTreeMap<Attempt, CancellationToken>>,
@@ -59,7 +59,7 @@ impl KnownRun {
             queue: Arc::default(),
             concurrency: Arc::default(),
             rate: rate.map(RequestRate::per_minute),
-            counting: tokio::sync::Mutex::new(()),
+            counting: Arc::default(),
             changed: Notify::new(),
             standing: RwLock::new(snapshot.standing),
             cuts: Mutex::default(),
@@ -81,9 +81,10 @@ impl KnownRun {
 
     /// What cuts the calls of an attempt. Already cancelled if the attempt is over.
     pub fn cut_token(&self, attempt: Attempt) -> CancellationToken {
+        // Under the lock that an update takes as well: none falls in between.
+        let mut cuts = self.cuts.lock();
         let standing = self.standing();
         let over = standing.attempt > attempt || (standing.attempt == attempt && standing.cut);
-        let mut cuts = self.cuts.lock();
         let token = cuts.entry(attempt).or_insert_with(|| self.halt.child_token()).clone();
         drop(cuts);
         if over {
@@ -94,14 +95,22 @@ impl KnownRun {
 
     /// Takes in what was heard of the run: cuts what is to be cut, wakes who waits.
     fn update(&self, heard: RunStanding) {
-        *self.standing.write() = heard;
-        self.cuts.lock().retain(|attempt, token| {
+        let mut cuts = self.cuts.lock();
+        {
+            let mut standing = self.standing.write();
+            if heard.version < standing.version {
+                return;
+            }
+            *standing = heard;
+        }
+        cuts.retain(|attempt, token| {
             let over = *attempt < heard.attempt;
             if over || (*attempt == heard.attempt && heard.cut) {
                 token.cancel();
             }
             !over
         });
+        drop(cuts);
         self.changed.notify_waiters();
         self.queue.wake_head();
     }
@@ -132,12 +141,22 @@ pub struct Directory {
     runs: RwLock<HashMap<RunId, Arc<KnownRun>>>,
     tokens: RwLock<HashMap<TokenHash, RunId>>,
     halt: CancellationToken,
+    lookups: Semaphore,
 }
+
+/// How many look-ups of unknown runs and tokens are under way at once.
+const MAX_LOOKUPS: usize = 3;
 
 impl Directory {
     /// A directory that knows nobody yet; `halt` cuts every call of every run.
     pub fn new(ledger: Arc<dyn Ledger>, halt: CancellationToken) -> Self {
-        Self { ledger, runs: RwLock::default(), tokens: RwLock::default(), halt }
+        Self {
+            ledger,
+            runs: RwLock::default(),
+            tokens: RwLock::default(),
+            halt,
+            lookups: Semaphore::new(MAX_LOOKUPS),
+        }
     }
 
     /// The run of this id, asked of the ledger the first time.
@@ -148,7 +167,7 @@ impl Directory {
         if let Some(known) = self.known(id) {
             return Ok(Some(known));
         }
-        let found = self.ledger.find(RunKey::Id(id)).await?;
+        let found = self.look_up(RunKey::Id(id)).await?;
         Ok(found.map(|snapshot| self.meet(snapshot)))
     }
 
@@ -164,7 +183,7 @@ impl Directory {
         {
             return Ok(Some(known));
         }
-        let found = self.ledger.find(RunKey::Token(hash)).await?;
+        let found = self.look_up(RunKey::Token(hash)).await?;
         Ok(found.map(|snapshot| {
             self.tokens.write().insert(hash, snapshot.id);
             self.meet(snapshot)
@@ -195,6 +214,30 @@ impl Directory {
         self.runs.read().values().map(|known| known.queue.waiting()).sum()
     }
 
+    /// The ids of all runs that have calls under way here.
+    pub fn busy(&self) -> Vec<RunId> {
+        let runs = self.runs.read();
+        let busy = runs.values().filter(|known| known.concurrency.taken() > 0);
+        busy.map(|known| known.id).collect()
+    }
+
+    /// Asks the ledger again about all runs that have calls under way here, in one question.
+    ///
+    /// # Errors
+    /// If the ledger cannot answer.
+    pub async fn refresh_busy(&self) -> Result<(), LedgerError> {
+        let busy = self.busy();
+        if busy.is_empty() {
+            return Ok(());
+        }
+        for (id, standing) in self.ledger.standings(&busy).await? {
+            if let Some(known) = self.runs.read().get(&id) {
+                known.update(standing);
+            }
+        }
+        Ok(())
+    }
+
     /// The ids of all runs that are known here.
     pub fn ids(&self) -> Vec<RunId> {
         self.runs.read().keys().copied().collect()
@@ -211,10 +254,18 @@ impl Directory {
             .retain(|hash, id| runs.get(id).is_some_and(|known| known.standing().token == *hash));
     }
 
-    fn known(&self, id: RunId) -> Option<Arc<KnownRun>> {
+    /// The run of this id, if it was met.
+    pub fn known(&self, id: RunId) -> Option<Arc<KnownRun>> {
         let known = self.runs.read().get(&id).cloned()?;
         *known.last_used.lock() = Instant::now();
         Some(known)
+    }
+
+    /// Asks the ledger about somebody who was not met. Anybody can make us ask, so only a few ask
+    /// at once and never take the connections that orchestrators need.
+    async fn look_up(&self, key: RunKey) -> Result<Option<RunSnapshot>, LedgerError> {
+        let _place = self.lookups.acquire().await;
+        self.ledger.find(key).await
     }
 
     fn meet(&self, snapshot: RunSnapshot) -> Arc<KnownRun> {

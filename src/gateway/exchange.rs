@@ -2,14 +2,16 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response};
 use tokio::time::Instant;
 
-use crate::domain::fault::Fault;
-use crate::domain::settlement::Ending;
+use crate::domain::fault::{Code, Fault};
+use crate::domain::settlement::{Charge, Ending};
+use crate::upstream::retry_after::retry_after_seconds;
 use crate::upstream::{Access, SendError};
 
 use super::body::{Incoming, Piece};
@@ -28,7 +30,15 @@ pub enum Answer {
     /// It is complete.
     Whole(WholeAnswer),
     /// It goes on as a stream.
-    Stream(Relay),
+    Stream(Box<Relay>),
+}
+
+/// A call that failed after it was admitted, and what it cost all the same.
+pub struct Failed {
+    /// What the client hears.
+    pub fault: Fault,
+    /// What is booked.
+    pub charge: Charge,
 }
 
 /// A request on its way. Dropped while it is – the client has gone – it leaves the answer to a task
@@ -50,33 +60,60 @@ pub async fn exchange(
     body: Bytes,
     stream: bool,
     show_usage: bool,
-) -> Result<Answer, Fault> {
+) -> Result<Answer, Failed> {
     let end = Instant::now() + call.gateway().policy.deadlines.whole;
     let (client, access) = (client.clone(), access.clone());
     let head: Head = Box::pin(async move { access.send_chat(&client, body, stream).await });
     let mut way = OnItsWay { waiting: Some((head, call)), stream, end };
     let (call, response) = way.head().await?;
-    receive(call, response, stream, show_usage, end).await
+    if !response.status().is_success() {
+        return Err(refused(call, response, end).await);
+    }
+    let is_stream = stream && is_event_stream(&response);
+    let incoming = Incoming::new(response, &call.gateway().policy, end);
+    if is_stream {
+        return Ok(Answer::Stream(Box::new(Relay::new(incoming, call, show_usage, end))));
+    }
+    Whole::new(incoming, call, stream).answer().await.map(Answer::Whole)
 }
 
 impl OnItsWay {
-    async fn head(&mut self) -> Result<(OpenCall, Response), Fault> {
-        let Some((head, call)) = &mut self.waiting else { return Err(failure::broken()) };
+    async fn head(&mut self) -> Result<(OpenCall, Response), Failed> {
+        let nothing = || Failed { fault: failure::broken(), charge: Charge::NOTHING };
+        let Some((head, call)) = &mut self.waiting else { return Err(nothing()) };
         let outcome = tokio::select! {
             biased;
             outcome = head.as_mut() => outcome.map_err(failure::fault_of_send),
             () = tokio::time::sleep_until(self.end) => {
                 Err((Ending::Unknown, failure::timed_out()))
             }
-            () = call.cut.cancelled() => Err((Ending::Unknown, failure::cut())),
+            () = call.cut.cancelled() => Err((Ending::Unknown, failure::cut(call.gateway()))),
         };
-        let Some((_, call)) = self.waiting.take() else { return Err(failure::broken()) };
+        let Some((_, call)) = self.waiting.take() else { return Err(nothing()) };
         match outcome {
             Ok(response) => Ok((call, response)),
             Err((ending, fault)) => {
-                call.finish(ending, fault.code().status(), None);
-                Err(fault)
+                let charge = call.finish(ending, fault.code().status(), None);
+                Err(Failed { fault, charge })
             }
+        }
+    }
+
+    /// Reads an answer that nobody waits for to its usage.
+    async fn unread(mut self) {
+        let Ok((call, response)) = self.head().await else { return };
+        let status = response.status();
+        if !status.is_success() {
+            call.finish(failure::ending_of_status(status), CLIENT_GONE, None);
+            return;
+        }
+        let is_stream = self.stream && is_event_stream(&response);
+        let incoming = Incoming::new(response, &call.gateway().policy, self.end);
+        // Dropped at once, either reads on by itself.
+        if is_stream {
+            drop(Relay::new(incoming, call, false, self.end));
+        } else {
+            drop(Whole::new(incoming, call, self.stream));
         }
     }
 }
@@ -85,54 +122,9 @@ impl Drop for OnItsWay {
     fn drop(&mut self) {
         let Some(waiting) = self.waiting.take() else { return };
         let gateway = Arc::clone(waiting.1.gateway());
-        let (stream, end) = (self.stream, self.end);
-        gateway.spawn(async move {
-            let mut way = Self { waiting: Some(waiting), stream, end };
-            let Ok((call, response)) = way.head().await else { return };
-            // Nobody reads it, so a relay or a reading dropped at once drains it.
-            match receive_unread(call, response, stream, end).await {
-                Some(Answer::Stream(relay)) => drop(relay),
-                Some(Answer::Whole(_)) | None => {}
-            }
-        });
+        let way = Self { waiting: Some(waiting), stream: self.stream, end: self.end };
+        gateway.spawn(way.unread());
     }
-}
-
-async fn receive(
-    call: OpenCall,
-    response: Response,
-    stream: bool,
-    show_usage: bool,
-    end: Instant,
-) -> Result<Answer, Fault> {
-    if !response.status().is_success() {
-        return Err(refused(call, response, end, None).await);
-    }
-    let is_stream = stream && is_event_stream(&response);
-    let incoming = Incoming::new(response, &call.gateway().policy, end);
-    if is_stream {
-        return Ok(Answer::Stream(Relay::new(incoming, call, show_usage)));
-    }
-    Whole::new(incoming, call, stream).answer().await.map(Answer::Whole)
-}
-
-/// The same for a client that has gone.
-async fn receive_unread(
-    call: OpenCall,
-    response: Response,
-    stream: bool,
-    end: Instant,
-) -> Option<Answer> {
-    if !response.status().is_success() {
-        refused(call, response, end, Some(CLIENT_GONE)).await;
-        return None;
-    }
-    let incoming = Incoming::new(response, &call.gateway().policy, end);
-    if stream {
-        return Some(Answer::Stream(Relay::new(incoming, call, false)));
-    }
-    drop(Whole::new(incoming, call, stream));
-    None
 }
 
 fn is_event_stream(response: &Response) -> bool {
@@ -140,31 +132,34 @@ fn is_event_stream(response: &Response) -> bool {
     content_type.is_some_and(|value| value.trim_start().starts_with("text/event-stream"))
 }
 
-/// Settles a call whose answer failed with its status, and says what the client hears.
-async fn refused(
-    call: OpenCall,
-    response: Response,
-    end: Instant,
-    status_for_record: Option<u16>,
-) -> Fault {
+/// Settles a call whose answer failed with its status, and says what the client hears. The bill
+/// depends on the status alone, so it is settled before the body is read for its message.
+async fn refused(call: OpenCall, response: Response, end: Instant) -> Failed {
     let status = response.status();
     let retry_after = response
         .headers()
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.trim().parse::<u32>().ok());
-    let ending = failure::ending_of_status(status);
+        .and_then(|value| retry_after_seconds(value, SystemTime::now()));
     let gateway = Arc::clone(call.gateway());
     let provider = call.target.provider;
+    let shown = shown_status(status);
+    let charge = call.finish(failure::ending_of_status(status), shown, None);
     let mut incoming = Incoming::new(response, &gateway.policy, end);
     let body = read_failure(&mut incoming).await;
     let fault = match gateway.access(provider.name) {
         Some(access) => failure::fault_of_status(access, status, retry_after, &body),
         None => failure::broken(),
     };
-    let recorded = fault.upstream_verdict().map_or(fault.code().status(), |v| v.status);
-    call.finish(ending, status_for_record.unwrap_or(recorded), None);
-    fault
+    Failed { fault, charge }
+}
+
+/// The status that the client gets for a provider's failing status.
+fn shown_status(status: http::StatusCode) -> u16 {
+    match status.as_u16() {
+        verdict @ (400 | 404 | 413 | 422) => verdict,
+        _ => Code::UpstreamError.status(),
+    }
 }
 
 /// As much of a failure's body as its message needs; a failure may be slow or endless, too.

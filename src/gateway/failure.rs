@@ -5,11 +5,16 @@ use http::StatusCode;
 use crate::domain::fault::{Code, Fault, UpstreamFailure, UpstreamVerdict};
 use crate::domain::settlement::Ending;
 use crate::protocol::chat::answer::{ProviderError, read_error};
-use crate::upstream::scrub::{MAX_SHOWN_BYTES, scrub};
+use crate::upstream::scrub::scrub;
 use crate::upstream::{Access, SendError};
+
+use super::{Gateway, draining};
 
 /// Longest `retry-after` of a provider that is believed, in seconds.
 const MAX_RETRY_AFTER: u32 = 600;
+
+/// As much of a failure's body as is read, in bytes.
+const MAX_FAILURE_BYTES: usize = 64 << 10;
 
 /// What was bought from a provider that answered with this status before any body.
 pub(super) fn ending_of_status(status: StatusCode) -> Ending {
@@ -117,8 +122,11 @@ pub(super) fn too_large() -> Fault {
     )
 }
 
-/// The run was stopped while the call was under way.
-pub(super) fn cut() -> Fault {
+/// The call was cut: its run was stopped, or this gateway is going down.
+pub(super) fn cut(gateway: &Gateway) -> Fault {
+    if gateway.is_halted() {
+        return draining();
+    }
     Fault::new(
         Code::RunClosed,
         "The run was stopped while this call was under way. Retrying will not help.",
@@ -143,7 +151,17 @@ fn verdict(access: &Access, status: u16, read: ProviderError) -> Fault {
     }
 }
 
+/// All that was read of a body, as text, which is yet to be scrubbed and cut.
 fn lossy(body: &[u8]) -> String {
-    let shown = body.get(..body.len().min(MAX_SHOWN_BYTES)).unwrap_or_default();
-    String::from_utf8_lossy(shown).into_owned()
+    // Written anew, JSON hides nothing behind escapes.
+    if let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) {
+        return value.to_string();
+    }
+    let text = String::from_utf8_lossy(body);
+    if body.len() < MAX_FAILURE_BYTES {
+        return text.into_owned();
+    }
+    // Reading stopped here, perhaps within a secret.
+    let whole_words = text.rfind(char::is_whitespace).and_then(|end| text.get(..end));
+    whole_words.unwrap_or_default().to_owned()
 }

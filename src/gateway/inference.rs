@@ -21,9 +21,9 @@ use super::admission::{Admitted, Candidate};
 use super::call::{InputCount, OpenCall};
 use super::caller::{Caller, Identity, Presented};
 use super::directory::KnownRun;
-use super::exchange::{Answer, exchange};
+use super::exchange::{Answer, Failed, exchange};
 use super::relay::Relay;
-use super::{Gateway, draining, unavailable};
+use super::{Busy, Gateway, draining, unavailable};
 
 /// How long a reader waits for settlements that are being written.
 const READ_PATIENCE: Duration = Duration::from_millis(250);
@@ -64,7 +64,7 @@ pub enum Reply {
     /// In one piece.
     Whole(Bytes),
     /// As server-sent events.
-    Stream(Relay),
+    Stream(Box<Relay>),
 }
 
 /// A call that may be sent.
@@ -86,6 +86,7 @@ impl Gateway {
         call: ModelCall<'_>,
         standing: &mut Standing,
     ) -> Result<Reply, Fault> {
+        let _busy = Busy::new(self);
         if self.is_draining() {
             return Err(draining());
         }
@@ -126,9 +127,13 @@ impl Gateway {
         };
         let show_usage = request.include_usage || call.always_show_usage;
         let answer = self.forward(client, call, request, show_usage, (let_in, run), standing);
-        match answer.await? {
-            Answer::Stream(relay) => Ok(Reply::Stream(relay)),
-            Answer::Whole(whole) => {
+        match answer.await {
+            Err(Failed { fault, charge }) => {
+                standing.charge = Some(charge);
+                Err(fault)
+            }
+            Ok(Answer::Stream(relay)) => Ok(Reply::Stream(relay)),
+            Ok(Answer::Whole(whole)) => {
                 standing.charge = Some(whole.charge);
                 if whole.served_model.is_some() {
                     standing.served_model = whole.served_model;
@@ -167,7 +172,7 @@ impl Gateway {
         show_usage: bool,
         (LetIn { admitted, target, permit }, run): (LetIn, Arc<KnownRun>),
         standing: &mut Standing,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<Answer, Failed> {
         let Admitted { grant, output, lowered, terms } = admitted;
         standing.lowered_output = lowered.then_some(output);
         standing.served_model = Some(target.model.clone());
@@ -180,11 +185,14 @@ impl Gateway {
             permit,
         );
         let Some(access) = self.access(target.provider.name) else {
-            return Err(not_configured(target.provider.settings_prefix));
+            let fault = not_configured(target.provider.settings_prefix);
+            return Err(Failed { fault, charge: Charge::NOTHING });
         };
         let (stream, shape) = (request.stream, request.shape);
         let body = request.into_upstream(&target.upstream_model, &target.provider.dialect, output);
-        open.sending(InputCount { text: body.counter, shape });
+        // Only a stream can end in an estimate; no other call keeps its prompt.
+        let counts = stream && open.estimates();
+        open.sending(counts.then_some(InputCount { text: body.counter, shape }));
         exchange(client, access, open, body.bytes, stream, show_usage).await
     }
 
@@ -201,10 +209,25 @@ impl Gateway {
     /// # Errors
     /// If the ledger cannot be reached.
     pub async fn usage(&self, run: RunId) -> Result<Option<RunRecord>, Fault> {
-        // Whoever reads right after his own call should find it; under load it may lag.
-        let _flushed_or_not = tokio::time::timeout(READ_PATIENCE, self.ledger.flush()).await;
-        self.refusals.flush(&self.ledger).await.map_err(unavailable)?;
+        let _place = self.reads.acquire().await;
+        self.catch_up(run).await;
         self.ledger.record(run).await.map_err(unavailable)
+    }
+
+    /// Waits a moment for what this gateway has yet to write of a run, so that whoever reads right
+    /// after his own call finds it.
+    pub(super) async fn catch_up(&self, run: RunId) {
+        if let Some(known) = self.directory.known(run) {
+            let _written_or_not = tokio::time::timeout(READ_PATIENCE, known.queue.written()).await;
+        }
+        self.write_refusals().await;
+    }
+
+    /// Writes the counts of refusals. Nothing that matters waits for them to be written.
+    pub async fn write_refusals(&self) {
+        if let Err(error) = self.refusals.flush(&self.ledger).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "refusals.flush_failed");
+        }
     }
 
     /// The target that serves the request's model, if the run may use it.

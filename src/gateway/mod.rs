@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -89,8 +90,11 @@ pub struct Gateway {
     tasks: TaskTracker,
     main: Handle,
     on_call: Option<OnCall>,
+    halt: CancellationToken,
+    counters: Arc<Semaphore>,
+    reads: Semaphore,
     draining: AtomicBool,
-    open_calls: AtomicUsize,
+    busy: AtomicUsize,
 }
 
 /// Hears of every ended call.
@@ -128,7 +132,10 @@ impl Gateway {
             mode: parts.mode,
             policy: parts.policy,
             catalog: parts.catalog,
-            directory: Directory::new(Arc::clone(&parts.ledger), parts.halt),
+            directory: Directory::new(Arc::clone(&parts.ledger), parts.halt.clone()),
+            halt: parts.halt,
+            counters: Arc::new(Semaphore::new(cpus())),
+            reads: Semaphore::new(MAX_READS),
             ledger: parts.ledger,
             refusals: Refusals::default(),
             default_run: parts.default_run,
@@ -137,7 +144,7 @@ impl Gateway {
             main: parts.main,
             on_call: parts.on_call,
             draining: AtomicBool::new(false),
-            open_calls: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
         })
     }
 
@@ -152,8 +159,8 @@ impl Gateway {
     }
 
     /// Runs `task` on the main runtime; shutdown waits for it.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn_on(task, &self.main);
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.tasks.spawn_on(task, &self.main).abort_handle()
     }
 
     /// Runs work for the processor beside the main runtime.
@@ -181,9 +188,14 @@ impl Gateway {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// How many admitted calls have not ended.
+    /// Whether every call is being cut because the gateway goes down.
+    pub fn is_halted(&self) -> bool {
+        self.halt.is_cancelled()
+    }
+
+    /// How many requests and admitted calls have not ended.
     pub fn in_flight(&self) -> usize {
-        self.open_calls.load(Ordering::Acquire)
+        self.busy.load(Ordering::Acquire)
     }
 
     /// Takes in what the ledger told.
@@ -208,6 +220,31 @@ impl Gateway {
             );
         }
     }
+}
+
+/// Something that a shutdown waits for: a request, or an admitted call.
+pub(crate) struct Busy(Arc<Gateway>);
+
+impl Busy {
+    pub(crate) fn new(gateway: &Arc<Gateway>) -> Self {
+        gateway.busy.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(gateway))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// How many sandboxes read their usage at once; the others wait, and never take the connections
+/// that orchestrators need.
+const MAX_READS: usize = 3;
+
+/// How many prompts are counted at once.
+fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
 }
 
 /// The ledger could not answer: nothing is forwarded unmetered.

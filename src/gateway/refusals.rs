@@ -21,23 +21,37 @@ impl Refusals {
         *self.pending.lock().entry((run, code)).or_default() += 1;
     }
 
-    /// Writes what was counted; what cannot be written is kept.
+    /// Writes what was counted; what cannot be written, or is dropped while it is, is kept.
     ///
     /// # Errors
     /// If the ledger cannot be reached.
     pub async fn flush(&self, ledger: &Arc<dyn Ledger>) -> Result<(), LedgerError> {
-        let taken = std::mem::take(&mut *self.pending.lock());
-        if taken.is_empty() {
+        let mut taken = Taken { counts: std::mem::take(&mut *self.pending.lock()), of: self };
+        if taken.counts.is_empty() {
             return Ok(());
         }
-        let rows = taken.iter().map(|((run, code), count)| (*run, code.as_str(), *count)).collect();
-        let written = ledger.count_refusals(rows).await;
-        if written.is_err() {
-            let mut pending = self.pending.lock();
-            for (key, count) in taken {
-                *pending.entry(key).or_default() += count;
-            }
+        let rows = taken.counts.iter();
+        let rows = rows.map(|((run, code), count)| (*run, code.as_str(), *count)).collect();
+        ledger.count_refusals(rows).await?;
+        taken.counts.clear();
+        Ok(())
+    }
+}
+
+/// Counts on their way into the ledger. Dropped before they are there, they go back.
+struct Taken<'a> {
+    counts: HashMap<(RunId, Code), u64>,
+    of: &'a Refusals,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if self.counts.is_empty() {
+            return;
         }
-        written
+        let mut pending = self.of.pending.lock();
+        for (key, count) in self.counts.drain() {
+            *pending.entry(key).or_default() += count;
+        }
     }
 }

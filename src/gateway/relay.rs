@@ -4,12 +4,16 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use tokio::task::JoinHandle;
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use parking_lot::Mutex;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::domain::fault::Fault;
 use crate::domain::settlement::Ending;
@@ -23,11 +27,19 @@ use super::failure;
 /// Largest single event that is held while it arrives in pieces.
 const MAX_EVENT_BYTES: usize = 4 << 20;
 
+/// How long a client may take to hear of a cut or a deadline by itself before the call is ended
+/// without it. A client that does not read keeps the server from asking for more.
+const HEARING: Duration = Duration::from_secs(1);
+
 /// A metered stream of bytes for the client. It ends after an error event, if there is one.
 pub struct Relay {
-    metered: Option<Metered>,
+    metered: Shared,
     out: VecDeque<Bytes>,
+    watch: AbortHandle,
 }
+
+/// The stream, for whoever ends it first: the client's reading, or the watch over it.
+type Shared = Arc<Mutex<Option<Metered>>>;
 
 /// The stream and its call, whoever reads it.
 struct Metered {
@@ -45,6 +57,17 @@ struct Closing {
     failure: Option<Fault>,
 }
 
+/// How a stream ended, as far as its bill cares.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// As streams should: any usage in it counts.
+    Proper,
+    /// Broken by the provider or cut for its run: without a final usage, what was seen counts.
+    Broken,
+    /// Given up by us: without a final usage, anything may have been bought.
+    GivenUp,
+}
+
 /// Whether there is more to come.
 enum Step {
     More,
@@ -52,40 +75,53 @@ enum Step {
 }
 
 impl Relay {
-    pub(super) fn new(incoming: Incoming, call: OpenCall, show_usage: bool) -> Self {
-        let cut = Box::pin(call.cut.clone().cancelled_owned());
-        Self {
-            metered: Some(Metered {
-                incoming,
-                meter: StreamMeter::new(show_usage, MAX_EVENT_BYTES),
-                call: Some(call),
-                cut,
-                closing: None,
-                client_gone: false,
-            }),
-            out: VecDeque::new(),
-        }
+    pub(super) fn new(
+        incoming: Incoming,
+        call: OpenCall,
+        show_usage: bool,
+        deadline: Instant,
+    ) -> Self {
+        let gateway = Arc::clone(call.gateway());
+        let token = call.cut.clone();
+        let metered = Arc::new(Mutex::new(Some(Metered {
+            incoming,
+            meter: StreamMeter::new(show_usage, MAX_EVENT_BYTES),
+            cut: Box::pin(token.clone().cancelled_owned()),
+            call: Some(call),
+            closing: None,
+            client_gone: false,
+        })));
+        let watch = gateway.spawn(watch(Arc::downgrade(&metered), token, deadline));
+        Self { metered, out: VecDeque::new(), watch }
     }
+}
 
-    /// Whether the next piece would come after the last.
-    fn next_ready(&mut self) -> Option<Bytes> {
-        // While an ending is being counted, what came last is held back: in dev mode a call is
-        // settled before the last byte of its answer is sent.
-        let counting = self.metered.as_ref().is_some_and(|metered| metered.closing.is_some());
-        if counting { None } else { self.out.pop_front() }
-    }
+/// Ends a call whose client does not read, once it is cut or its time is over.
+async fn watch(metered: Weak<Mutex<Option<Metered>>>, cut: CancellationToken, deadline: Instant) {
+    let end = tokio::select! {
+        () = cut.cancelled() => End::Broken,
+        () = sleep_until(deadline) => End::GivenUp,
+    };
+    sleep(HEARING).await;
+    let Some(shared) = metered.upgrade() else { return };
+    let Some(metered) = shared.lock().take() else { return };
+    metered.end_unheard(end).await;
 }
 
 impl Stream for Relay {
     type Item = Bytes;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let Self { metered, out, .. } = &mut *self;
+        let mut metered = metered.lock();
         loop {
-            if let Some(piece) = self.next_ready() {
+            // While an ending is being counted, what came last is held back: in dev mode a call is
+            // settled before the last byte of its answer is sent.
+            let counting = metered.as_ref().is_some_and(|metered| metered.closing.is_some());
+            if !counting && let Some(piece) = out.pop_front() {
                 return Poll::Ready(Some(piece));
             }
-            let Self { metered, out } = &mut *self;
-            let Some(inner) = metered else { return Poll::Ready(None) };
+            let Some(inner) = metered.as_mut() else { return Poll::Ready(None) };
             match ready!(inner.poll_step(cx, out)) {
                 Step::More => {}
                 Step::Over => *metered = None,
@@ -97,9 +133,10 @@ impl Stream for Relay {
 /// The client has gone, or has everything.
 impl Drop for Relay {
     fn drop(&mut self) {
-        let Some(mut metered) = self.metered.take() else { return };
+        self.watch.abort();
+        let Some(mut metered) = self.metered.lock().take() else { return };
         let Some(call) = &metered.call else { return };
-        let gateway = std::sync::Arc::clone(call.gateway());
+        let gateway = Arc::clone(call.gateway());
         metered.client_gone = true;
         gateway.spawn(metered.drain());
     }
@@ -118,6 +155,18 @@ impl Metered {
         }
     }
 
+    /// Ends the call although nobody hears of it.
+    async fn end_unheard(mut self, end: End) {
+        let mut unheard = VecDeque::new();
+        let failure = match (end, &self.call) {
+            (End::Broken, Some(call)) => failure::cut(call.gateway()),
+            _ => failure::timed_out(),
+        };
+        if matches!(self.close(Some(failure), end, &mut unheard), Step::More) {
+            self.drain().await;
+        }
+    }
+
     fn poll_step(&mut self, cx: &mut Context<'_>, out: &mut VecDeque<Bytes>) -> Poll<Step> {
         if let Some(closing) = &mut self.closing {
             let counted = ready!(Pin::new(&mut closing.counting).poll(cx));
@@ -125,18 +174,28 @@ impl Metered {
             self.closing = None;
             return Poll::Ready(self.end(counted.unwrap_or(Ending::Unknown), failure, out));
         }
-        if self.call.is_some() && self.cut.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(self.close(Some(failure::cut()), true, out));
+        if let Some(call) = &self.call
+            && self.cut.as_mut().poll(cx).is_ready()
+        {
+            let failure = failure::cut(call.gateway());
+            return Poll::Ready(self.close(Some(failure), self.end_of_cut(), out));
         }
         let step = match ready!(self.incoming.poll_piece(cx)) {
             Piece::Chunk(chunk) => self.take_in(chunk, out),
             Piece::End => self.at_end(out),
-            Piece::Broken if self.meter.is_done() => self.close(None, true, out),
-            Piece::Broken => self.close(Some(failure::broken()), true, out),
-            Piece::TimedOut => self.close(Some(failure::timed_out()), false, out),
-            Piece::TooLarge => self.close(Some(failure::too_large()), false, out),
+            Piece::Broken if self.meter.is_done() => self.close(None, End::Proper, out),
+            Piece::Broken => self.close(Some(failure::broken()), End::Broken, out),
+            Piece::TimedOut => self.close(Some(failure::timed_out()), End::GivenUp, out),
+            Piece::TooLarge => self.close(Some(failure::too_large()), End::GivenUp, out),
         };
         Poll::Ready(step)
+    }
+
+    /// Only a run's own end is estimated; a gateway that goes down, or a client that has gone, is
+    /// no reason to charge less than the worst case.
+    fn end_of_cut(&self) -> End {
+        let halted = self.call.as_ref().is_some_and(|call| call.gateway().is_halted());
+        if self.client_gone || halted { End::GivenUp } else { End::Broken }
     }
 
     fn take_in(&mut self, chunk: Bytes, out: &mut VecDeque<Bytes>) -> Step {
@@ -146,7 +205,7 @@ impl Metered {
         match self.meter.feed(chunk, out) {
             Ok(()) if self.meter.is_done() && self.call.is_some() => {
                 // Everything that matters has come; what follows is only the connection's end.
-                match self.close(None, true, out) {
+                match self.close(None, End::Proper, out) {
                     Step::Over => Step::More,
                     more => more,
                 }
@@ -160,31 +219,41 @@ impl Metered {
         if let Err(fault) = self.meter.finish(out) {
             return self.fail(&fault, out);
         }
-        let complete = self.meter.is_done() || self.meter.usage().is_some();
-        let failure = (!complete).then(failure::broken);
-        self.close(failure, true, out)
+        if self.meter.is_done() || self.meter.final_usage().is_some() {
+            self.close(None, End::Proper, out)
+        } else {
+            self.close(Some(failure::broken()), End::Broken, out)
+        }
     }
 
     fn fail(&mut self, fault: &StreamFault, out: &mut VecDeque<Bytes>) -> Step {
-        let failure = match fault {
-            StreamFault::Provider(error) => self.call.as_ref().and_then(|call| {
-                let access = call.gateway().access(call.target.provider.name)?;
-                Some(failure::fault_of_error(access, error))
-            }),
-            StreamFault::Garbage => Some(failure::garbage()),
-            StreamFault::EventTooLarge => Some(failure::too_large()),
+        let (failure, end) = match fault {
+            StreamFault::Provider(error) => {
+                let access = self
+                    .call
+                    .as_ref()
+                    .and_then(|call| call.gateway().access(call.target.provider.name));
+                let failure = access.map(|access| failure::fault_of_error(access, error));
+                (failure.unwrap_or_else(failure::broken), End::Broken)
+            }
+            StreamFault::Garbage => (failure::garbage(), End::Broken),
+            StreamFault::EventTooLarge => (failure::too_large(), End::GivenUp),
         };
-        self.close(failure, !matches!(fault, StreamFault::EventTooLarge), out)
+        self.close(Some(failure), end, out)
     }
 
     /// Ends the call: by its usage if that has come; else by what was seen, where that is the rule;
     /// else at its worst case.
-    fn close(&mut self, failure: Option<Fault>, seen: bool, out: &mut VecDeque<Bytes>) -> Step {
+    fn close(&mut self, failure: Option<Fault>, end: End, out: &mut VecDeque<Bytes>) -> Step {
         let Some(call) = &self.call else { return Step::Over };
-        if let Some(usage) = self.meter.usage() {
+        let usage = match end {
+            End::Proper => self.meter.usage(),
+            End::Broken | End::GivenUp => self.meter.final_usage(),
+        };
+        if let Some(usage) = usage {
             return self.end(Ending::Reported(usage), failure, out);
         }
-        if !(seen && call.estimates()) {
+        if end == End::GivenUp || !call.estimates() {
             return self.end(Ending::Unknown, failure, out);
         }
         let (text, uncounted) = self.meter.output_text();

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use tokio::time::{Instant, sleep};
 
@@ -103,7 +102,7 @@ impl Gateway {
     /// # Errors
     /// 404 if there is none.
     pub async fn run(&self, run: RunId) -> Result<RunRecord, Fault> {
-        self.refusals.flush(&self.ledger).await.map_err(unavailable)?;
+        self.catch_up(run).await;
         self.ledger.record(run).await.map_err(unavailable)?.ok_or_else(run_not_found)
     }
 
@@ -116,7 +115,7 @@ impl Gateway {
         status: Option<RunState>,
         page: Page,
     ) -> Result<Rows<RunRecord>, Fault> {
-        self.refusals.flush(&self.ledger).await.map_err(unavailable)?;
+        self.write_refusals().await;
         let rows = self.ledger.list(status, one_more(page)).await.map_err(unavailable)?;
         Ok(cut(rows, page))
     }
@@ -139,7 +138,7 @@ impl Gateway {
     /// # Errors
     /// 404 if there is none; 409 if the new cap is below what is spent.
     pub async fn patch_run(&self, run: RunId, patch: RunPatch) -> Result<RunRecord, Fault> {
-        self.refusals.flush(&self.ledger).await.map_err(unavailable)?;
+        self.write_refusals().await;
         let record = self.ledger.patch(run, patch).await.map_err(fault)?;
         self.refresh(run).await;
         Ok(record)
@@ -155,9 +154,8 @@ impl Gateway {
         run: RunId,
         close: Close,
         wait: Duration,
-        clock: fn() -> DateTime<Utc>,
     ) -> Result<RunRecord, Fault> {
-        self.refusals.flush(&self.ledger).await.map_err(unavailable)?;
+        self.write_refusals().await;
         match close.status.admission() {
             StateAdmission::Closed => {}
             StateAdmission::NotYet | StateAdmission::Open => {
@@ -172,10 +170,10 @@ impl Gateway {
         }
         let record = self.ledger.close(run, close).await.map_err(fault)?;
         self.refresh(run).await;
-        if record.is_final(clock()) {
+        if record.is_final() {
             return Ok(record);
         }
-        self.wait_final(run, wait, clock).await
+        self.wait_final(run, wait).await
     }
 
     /// A run's usage, final unless the wait lapsed.
@@ -186,14 +184,13 @@ impl Gateway {
         &self,
         run: RunId,
         wait: Duration,
-        clock: fn() -> DateTime<Utc>,
     ) -> Result<RunRecord, Fault> {
         let deadline = Instant::now() + wait;
         let mut pause = FIRST_PAUSE;
         loop {
             let record = self.run(run).await?;
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || record.is_final(clock()) {
+            if left.is_zero() || record.is_final() {
                 return Ok(record);
             }
             sleep(pause.min(left)).await;
@@ -207,7 +204,7 @@ impl Gateway {
     /// # Errors
     /// 404 if there is no such run; 409 if it is cancelled or `status` is past running.
     pub async fn open_attempt(&self, run: RunId, status: RunState) -> Result<OpenedRun, Fault> {
-        self.refusals.flush(&self.ledger).await.map_err(unavailable)?;
+        self.write_refusals().await;
         match status.admission() {
             StateAdmission::NotYet | StateAdmission::Open => {}
             StateAdmission::Closed => {
@@ -230,7 +227,7 @@ impl Gateway {
     /// # Errors
     /// 404 if there is no such run.
     pub async fn rotate_token(&self, run: RunId) -> Result<OpenedRun, Fault> {
-        self.refusals.flush(&self.ledger).await.map_err(unavailable)?;
+        self.write_refusals().await;
         let token = NewRunToken::generate().map_err(no_randomness)?;
         let record = self.ledger.rotate_token(run, token.hash).await.map_err(fault)?;
         self.refresh(run).await;

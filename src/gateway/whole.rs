@@ -10,6 +10,7 @@ use crate::protocol::chat::answer::{Answer, AnswerFault, read_answer};
 
 use super::body::{Incoming, Piece};
 use super::call::{CLIENT_GONE, OpenCall};
+use super::exchange::Failed;
 use super::failure;
 
 /// An answer that is being read. Dropped before its end – the client has gone – it leaves the rest
@@ -49,10 +50,11 @@ impl Whole {
     }
 
     /// Reads to the end and settles.
-    pub(super) async fn answer(mut self) -> Result<WholeAnswer, Fault> {
-        let Some(reading) = &mut self.reading else { return Err(failure::broken()) };
+    pub(super) async fn answer(mut self) -> Result<WholeAnswer, Failed> {
+        let nothing = || Failed { fault: failure::broken(), charge: Charge::NOTHING };
+        let Some(reading) = &mut self.reading else { return Err(nothing()) };
         let read = reading.read().await;
-        let Some(reading) = self.reading.take() else { return Err(failure::broken()) };
+        let Some(reading) = self.reading.take() else { return Err(nothing()) };
         reading.settle(read, false)
     }
 }
@@ -75,7 +77,7 @@ impl Reading {
             let piece = tokio::select! {
                 biased;
                 piece = self.incoming.next() => piece,
-                () = self.call.cut.cancelled() => return Read::Failed(failure::cut()),
+                () = self.call.cut.cancelled() => return Read::Failed(failure::cut(self.call.gateway())),
             };
             match piece {
                 Piece::Chunk(chunk) => {
@@ -90,7 +92,7 @@ impl Reading {
         }
     }
 
-    fn settle(self, read: Read, client_gone: bool) -> Result<WholeAnswer, Fault> {
+    fn settle(self, read: Read, client_gone: bool) -> Result<WholeAnswer, Failed> {
         let Self { call, bytes, streamed, .. } = self;
         let bytes = bytes.freeze();
         let (answer, failure) = match read {
@@ -113,7 +115,7 @@ impl Reading {
         };
         let charge = call.finish(ending, status, answer.served_model.as_deref());
         match failure {
-            Some(fault) => Err(fault),
+            Some(fault) => Err(Failed { fault, charge }),
             None => Ok(WholeAnswer { bytes, charge, served_model: answer.served_model }),
         }
     }

@@ -1,11 +1,13 @@
 //! Bodies: their size, their type and their encoding, before anybody parses them.
 
 use std::io::Read;
+use std::time::Duration;
 
+use actix_web::error::PayloadError;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::web;
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 
 use crate::domain::fault::{Code, Fault};
 
@@ -15,6 +17,10 @@ const INLINE_BYTES: usize = 16 << 10;
 /// recommends decoders to support at least.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
+/// How long a whole body may take: enough for the largest at 1.5 Mbit/s, and an end for a client
+/// that sends a byte now and then to hold its place.
+const BODY_DEADLINE: Duration = Duration::from_secs(60);
+
 /// How a body is encoded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Encoding {
@@ -23,18 +29,19 @@ enum Encoding {
     Zstd,
 }
 
-/// Reads a whole JSON body, decoded, of at most `limit` bytes both before and after decoding.
+/// Reads a whole JSON body, decoded, of at most `limit` bytes both before and after decoding. After
+/// an error some of it may be left in `payload`.
 ///
 /// # Errors
-/// 413 if it is larger, 415 if its type or encoding is another, 400 if it breaks off.
+/// 413 if it is larger, 415 if its type or encoding is another, 400 if it breaks off or is late.
 pub async fn read_json(
     headers: &HeaderMap,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     limit: usize,
 ) -> Result<Bytes, Fault> {
     let encoding = encoding(headers)?;
     check_type(headers)?;
-    let body = read(headers, payload, limit).await?;
+    let body = in_time(BODY_DEADLINE, read(headers, payload, limit)).await?;
     if encoding == Encoding::Identity {
         return Ok(body);
     }
@@ -45,9 +52,25 @@ pub async fn read_json(
     decoding.await.unwrap_or_else(|_| Err(undecodable()))
 }
 
+/// The end of reading a body, if it comes within `deadline`.
+async fn in_time(
+    deadline: Duration,
+    reading: impl Future<Output = Result<Bytes, Fault>>,
+) -> Result<Bytes, Fault> {
+    tokio::time::timeout(deadline, reading).await.unwrap_or_else(|_| {
+        Err(Fault::new(
+            Code::InvalidRequest,
+            format!(
+                "The body did not arrive in time: {} seconds. Send the request again, whole.",
+                deadline.as_secs()
+            ),
+        ))
+    })
+}
+
 async fn read(
     headers: &HeaderMap,
-    mut payload: web::Payload,
+    payload: &mut (impl Stream<Item = Result<Bytes, PayloadError>> + Unpin),
     limit: usize,
 ) -> Result<Bytes, Fault> {
     let announced = headers
@@ -145,4 +168,31 @@ fn wrong_encoding() -> Fault {
 
 fn undecodable() -> Fault {
     Fault::new(Code::InvalidRequest, "The body is not what its content-encoding says.")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_does_not_end_is_refused_when_its_time_is_over() {
+        let begun = stream::iter([Ok(Bytes::from_static(b"{"))]);
+        let mut trickling = begun.chain(stream::pending());
+        let headers = HeaderMap::new();
+        let reading = read(&headers, &mut trickling, 100);
+        let fault = in_time(Duration::from_millis(20), reading).await.unwrap_err();
+        assert_eq!(fault.code(), Code::InvalidRequest);
+        assert!(fault.message().starts_with("The body did not arrive in time"), "{fault}");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_in_pieces_in_time_is_read_whole() {
+        let mut pieces = stream::iter(["{", "\"a\"", ":1}"].map(|p| Ok(Bytes::from(p))));
+        let headers = HeaderMap::new();
+        let reading = read(&headers, &mut pieces, 100);
+        assert_eq!(in_time(BODY_DEADLINE, reading).await.unwrap(), r#"{"a":1}"#);
+    }
 }

@@ -1,11 +1,15 @@
 //! Faults and standings become answers; nothing else decides about status and headers.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
-use actix_web::{HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpResponse, HttpResponseBuilder, web};
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 
 use crate::domain::fault::{Code, Fault};
@@ -63,6 +67,35 @@ pub fn refuse(
     }
     builder.insert_header((CONTENT_TYPE, JSON));
     builder.body(error::body(fault, request_id))
+}
+
+/// An answer to a request whose body was not read to its end, after which the connection is closed.
+///
+/// It carries the rest of the body with it: the server reads a chunked body that was dropped to its
+/// end, however long that takes, but closes on one that is still held.
+pub fn hang_up(response: HttpResponse, unread: web::Payload) -> HttpResponse {
+    response.map_body(|_, body| BoxBody::new(LastWords { body, _unread: unread }))
+}
+
+/// The body of an answer, and what the client has not finished sending.
+struct LastWords {
+    body: BoxBody,
+    _unread: web::Payload,
+}
+
+impl MessageBody for LastWords {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(context)
+    }
 }
 
 /// Runs a handler; a panic becomes a 500 with the request's id instead of a dropped connection.
@@ -148,7 +181,8 @@ fn retry_after(fault: &Fault, status: StatusCode) -> Option<u32> {
     fault.retry_after_seconds().or(wanted)
 }
 
-/// One line for each failure, at the level of whoever has to act on it.
+/// One line for each failure, at the level of whoever has to act on it. What clients and providers
+/// wrote stands in it escaped, so that none of it can look like another line.
 fn log(fault: &Fault, request_id: &str, standing: &Standing) {
     let code = fault.code();
     let status = code.status();
@@ -157,15 +191,74 @@ fn log(fault: &Fault, request_id: &str, standing: &Standing) {
     match status {
         500.. => tracing::warn!(
             request.id = request_id, run.id = run, code = code.as_str(), status,
-            reason = fault.internal_reason(), upstream = ?fault.upstream_failure(),
-            "request.failed: {fault}"
+            says = ?fault.message(), reason = fault.internal_reason(),
+            upstream = ?fault.upstream_failure(),
+            "request.failed"
         ),
         _ => tracing::debug!(
             request.id = request_id,
             run.id = run,
             code = code.as_str(),
             status,
-            "request.refused: {fault}"
+            says = ?fault.message(),
+            "request.refused"
         ),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_fault_of_a_retryable_code_can_say_that_a_retry_will_not_help() {
+        let manners = Manners { budget_status: 402, dev: false };
+        let fault = || Fault::new(Code::UpstreamError, "The provider refused the gateway.");
+        let told = |fault: &Fault| {
+            let answer = refuse(fault, "req_1", manners, &Standing::default());
+            answer.headers().get("x-should-retry").map(|value| value.as_bytes().to_vec())
+        };
+        assert_eq!(told(&fault()), None);
+        assert_eq!(told(&fault().not_retryable()), Some(b"false".to_vec()));
+    }
+
+    #[test]
+    fn a_message_cannot_forge_a_line_of_the_log() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for code in [Code::InvalidRequest, Code::UpstreamError] {
+                let fault = Fault::new(code, "a\n2026-01-01 ERROR forged\u{1b}[2J");
+                log(&fault, "req_1", &Standing::default());
+            }
+        });
+        let written = String::from_utf8(lines.0.lock().clone()).unwrap();
+        assert_eq!(written.lines().count(), 2, "{written}");
+        assert_eq!(written.matches(r#"says="a\n2026-01-01 ERROR forged\u{1b}[2J""#).count(), 2);
+        assert!(!written.contains('\u{1b}'), "{written}");
     }
 }

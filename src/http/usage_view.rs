@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
@@ -46,15 +45,15 @@ pub struct ModelView {
 }
 
 impl UsageView {
-    /// The view of a record, as of `now`.
-    pub fn of(record: &RunRecord, now: DateTime<Utc>) -> Self {
+    /// The view of a record.
+    pub fn of(record: &RunRecord) -> Self {
         let usd = record.balance(Unit::Usd).copied().unwrap_or_default();
         let sum = |of: fn(&ModelUse) -> u64| record.models.iter().map(of).sum();
         Self {
             run_id: record.run.id,
             status: record.run.standing.state,
             attempt: record.run.standing.attempt,
-            settlement: if record.is_final(now) { "final" } else { "provisional" },
+            settlement: if record.is_final() { "final" } else { "provisional" },
             cost_limit_usd: usd.limit.to_string(),
             spent_usd: plain(usd.spent),
             reserved_usd: plain(usd.reserved),

@@ -15,6 +15,8 @@ use crate::ledger::postgres::{PostgresLedger, listen};
 
 /// How often refusals are written.
 const REFUSALS_EVERY: Duration = Duration::from_secs(1);
+/// How often the standing of runs with calls under way is read again.
+const REREAD_EVERY: Duration = Duration::from_secs(2);
 /// How often runs that nobody calls for are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// How often reservations in our own name are looked through.
@@ -45,6 +47,8 @@ pub fn start(
     });
     let counting = Arc::clone(gateway);
     every(REFUSALS_EVERY, tasks, stop, move || write_refusals(Arc::clone(&counting)));
+    let rereading = Arc::clone(gateway);
+    every(REREAD_EVERY, tasks, stop, move || reread(Arc::clone(&rereading)));
     let forgetting = Arc::clone(gateway);
     every(FORGET_EVERY, tasks, stop, move || {
         let gateway = Arc::clone(&forgetting);
@@ -69,16 +73,21 @@ pub fn start_postgres(
     every(ORPHANS_EVERY, tasks, stop, move || release_orphans(Arc::clone(&releasing)));
 }
 
-async fn write_refusals(gateway: Arc<Gateway>) {
-    if let Err(error) = gateway.refusals.flush(&gateway.ledger).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "refusals.flush_failed");
+/// What a notification tells at once, this tells for certain: no cut is missed for long.
+async fn reread(gateway: Arc<Gateway>) {
+    if let Err(error) = gateway.directory.refresh_busy().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "directory.reread_failed");
     }
+}
+
+async fn write_refusals(gateway: Arc<Gateway>) {
+    gateway.write_refusals().await;
     metrics::gauge!("rungate_calls_in_flight").set(gauge(gateway.in_flight()));
     metrics::gauge!("rungate_calls_waiting").set(gauge(gateway.directory.waiting()));
 }
 
 async fn renew(ledger: Arc<PostgresLedger>) {
-    if let Err(error) = ledger.lease().renew(ledger.pool()).await {
+    if let Err(error) = ledger.lease().renew().await {
         tracing::warn!(error = &error as &dyn std::error::Error, "lease.renewal_failed");
     }
     metrics::gauge!("rungate_settlement_backlog").set(gauge(ledger.backlog()));

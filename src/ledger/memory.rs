@@ -16,7 +16,7 @@ use crate::domain::id::RunId;
 use crate::domain::key::TokenHash;
 use crate::domain::money::Usd;
 use crate::domain::reservation::{Ask, Refusal};
-use crate::domain::run::{Registration, RunPatch, RunSnapshot, RunState};
+use crate::domain::run::{Registration, RunPatch, RunSnapshot, RunStanding, RunState};
 
 use super::grant::{Grant, Settle};
 use super::queue::{RunQueue, Turn};
@@ -125,10 +125,10 @@ impl State {
         }
         let register = |(registration, token): (Registration, TokenHash)| {
             if let Some(account) = self.runs.get(&registration.id) {
-                return Registered::Existing(account.record());
+                return Registered::Existing(account.record(now));
             }
             let account = Account::open(registration, token, now);
-            let record = account.record();
+            let record = account.record(now);
             self.insert(account);
             Registered::New(record)
         };
@@ -139,18 +139,24 @@ impl State {
     fn retoken(
         &mut self,
         run: RunId,
+        now: DateTime<Utc>,
         change: impl FnOnce(&mut Account) -> Result<(), RunsError>,
     ) -> Result<RunRecord, RunsError> {
         let account = self.get(run)?;
         let old = account.token();
         change(account)?;
-        let (new, record) = (account.token(), account.record());
+        let (new, record) = (account.token(), account.record(now));
         self.tokens.remove(&old);
         self.tokens.insert(new, run);
         Ok(record)
     }
 
-    fn list(&self, status: Option<RunState>, page: Page) -> Vec<RunRecord> {
+    fn list(
+        &self,
+        status: Option<RunState>,
+        page: Page,
+        now: DateTime<Utc>,
+    ) -> Vec<RunRecord> {
         let start = match page.after.map(RunId::from_uuid) {
             None => Bound::Unbounded,
             Some(after) => match self.runs.get(&after) {
@@ -163,7 +169,7 @@ impl State {
             .filter_map(|(_, run)| self.runs.get(run))
             .filter(|account| status.is_none_or(|status| account.state() == status))
             .take(usize::try_from(page.limit).unwrap_or(usize::MAX))
-            .map(Account::record)
+            .map(|account| account.record(now))
             .collect()
     }
 }
@@ -228,6 +234,12 @@ impl Ledger for MemoryLedger {
         Ok(found)
     }
 
+    async fn standings(&self, runs: &[RunId]) -> Result<Vec<(RunId, RunStanding)>, LedgerError> {
+        let state = self.books.state.lock();
+        let known = runs.iter().filter_map(|run| Some((*run, state.runs.get(run)?.standing())));
+        Ok(known.collect())
+    }
+
     async fn register(
         &self,
         registrations: Vec<(Registration, TokenHash)>,
@@ -239,7 +251,7 @@ impl Ledger for MemoryLedger {
         self.change(run, |state, now| {
             let account = state.get(run)?;
             account.patch(patch, now)?;
-            Ok(account.record())
+            Ok(account.record(now))
         })
     }
 
@@ -247,7 +259,7 @@ impl Ledger for MemoryLedger {
         self.change(run, |state, now| {
             let account = state.get(run)?;
             account.close(close, now);
-            Ok(account.record())
+            Ok(account.record(now))
         })
     }
 
@@ -257,14 +269,14 @@ impl Ledger for MemoryLedger {
         status: RunState,
         token: TokenHash,
     ) -> Result<RunRecord, RunsError> {
-        self.change(run, |state, _| {
-            state.retoken(run, |account| account.open_attempt(status, token))
+        self.change(run, |state, now| {
+            state.retoken(run, now, |account| account.open_attempt(status, token))
         })
     }
 
     async fn rotate_token(&self, run: RunId, token: TokenHash) -> Result<RunRecord, RunsError> {
-        self.change(run, |state, _| {
-            state.retoken(run, |account| {
+        self.change(run, |state, now| {
+            state.retoken(run, now, |account| {
                 account.rotate_token(token);
                 Ok(())
             })
@@ -272,7 +284,7 @@ impl Ledger for MemoryLedger {
     }
 
     async fn record(&self, run: RunId) -> Result<Option<RunRecord>, LedgerError> {
-        Ok(self.books.state.lock().runs.get(&run).map(Account::record))
+        Ok(self.books.state.lock().runs.get(&run).map(|account| account.record((self.clock)())))
     }
 
     async fn list(
@@ -280,7 +292,7 @@ impl Ledger for MemoryLedger {
         status: Option<RunState>,
         page: Page,
     ) -> Result<Vec<RunRecord>, LedgerError> {
-        Ok(self.books.state.lock().list(status, page))
+        Ok(self.books.state.lock().list(status, page, (self.clock)()))
     }
 
     async fn calls(&self, run: RunId, page: Page) -> Result<Vec<CallRecord>, LedgerError> {

@@ -16,7 +16,7 @@ use crate::domain::id::{Attempt, ReservationId, RunId};
 use crate::domain::key::TokenHash;
 use crate::domain::money::Usd;
 use crate::domain::reservation::{Ask, Refusal, Reservation};
-use crate::domain::run::{Registration, RunPatch, RunSnapshot, RunState};
+use crate::domain::run::{Registration, RunPatch, RunSnapshot, RunStanding, RunState, StateAdmission};
 use crate::domain::settlement::{Charge, CostSource};
 
 pub mod queue;
@@ -130,6 +130,8 @@ pub struct RunRecord {
     pub created_at: DateTime<Utc>,
     /// When it was closed.
     pub closed_at: Option<DateTime<Utc>>,
+    /// Whether it is past its expiry, by the clock that admission goes by.
+    pub expired: bool,
     /// Where its budgets stand.
     pub balances: Vec<(Unit, Balance)>,
     /// Calls that have reserved and not ended.
@@ -147,13 +149,9 @@ impl RunRecord {
     }
 
     /// Whether nothing can change any more in what the run has spent.
-    pub fn is_final(&self, now: DateTime<Utc>) -> bool {
-        let standing = &self.run.standing;
-        let closed = !matches!(
-            standing.state,
-            RunState::Pending | RunState::Initializing | RunState::Running
-        ) || standing.expires_at.is_some_and(|expiry| now >= expiry);
-        closed && self.in_flight == 0
+    pub fn is_final(&self) -> bool {
+        let closed = self.run.standing.state.admission() == StateAdmission::Closed;
+        (closed || self.expired) && self.in_flight == 0
     }
 }
 
@@ -242,6 +240,9 @@ pub trait Ledger: Send + Sync {
 
     /// The run, if it exists.
     async fn find(&self, key: RunKey) -> Result<Option<RunSnapshot>, LedgerError>;
+
+    /// What may have changed of these runs.
+    async fn standings(&self, runs: &[RunId]) -> Result<Vec<(RunId, RunStanding)>, LedgerError>;
 
     /// Registers all or none.
     async fn register(

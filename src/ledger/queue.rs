@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -14,6 +14,8 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub struct RunQueue {
     state: Mutex<State>,
+    unwritten: AtomicUsize,
+    all_written: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +48,31 @@ impl RunQueue {
             wakes_when_asking: AtomicU64::new(0),
             wake: Arc::new(Notify::new()),
         })
+    }
+
+    /// A settlement of the run was handed over to be written.
+    pub fn hand_over(&self) {
+        self.unwritten.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A settlement of the run was written: money may have become free.
+    pub fn note_written(&self) {
+        if self.unwritten.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.all_written.notify_waiters();
+        }
+        self.wake_head();
+    }
+
+    /// Completes when nothing that was handed over waits to be written.
+    pub async fn written(&self) {
+        loop {
+            let mut written = std::pin::pin!(self.all_written.notified());
+            written.as_mut().enable();
+            if self.unwritten.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            written.await;
+        }
     }
 
     /// Tells the head that something changed. Nearly free of cost while nobody waits.

@@ -1,13 +1,13 @@
 //! Server-sent events, found within the bytes of a stream without copying them.
 //!
-//! Knows where an event ends and which of its lines are data; not what the data means. The framing
+//! Knows where an event ends and what each of its lines is; not what the data means. The framing
 //! is that of the HTML standard, section 9.2.6: lines end in LF, CR LF or CR, a blank line ends an
 //! event. Libraries decode events into strings of their own; here the bytes themselves go on to the
 //! client, so only their boundaries are wanted.
 
 use std::borrow::Cow;
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
 /// Finds the ends of events in a stream that comes in pieces; no byte is looked at twice.
 #[derive(Clone, Copy, Debug)]
@@ -65,27 +65,72 @@ impl Scanner {
     }
 }
 
-/// The data of one event: its `data` lines joined by LF; `None` if it has none.
-pub fn data(event: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let mut data: Option<Cow<'_, [u8]>> = None;
-    for line in event.split(|byte| matches!(byte, b'\n' | b'\r')) {
-        let Some(value) = line.strip_prefix(b"data") else {
+/// What the lines of one event say.
+#[derive(Debug, Default)]
+pub struct Event<'a> {
+    /// Its `data` lines joined by LF; `None` if it has none.
+    pub data: Option<Cow<'a, [u8]>>,
+    /// Whether it is named `error`.
+    pub names_error: bool,
+    /// Whether it has a line of a field that the standard knows.
+    pub has_fields: bool,
+    /// Whether it has a line that no client acts on: a comment that says something, or a field that
+    /// the standard does not know.
+    pub has_asides: bool,
+}
+
+/// Reads one event.
+pub fn read(event: &[u8]) -> Event<'_> {
+    let mut read = Event::default();
+    for line in lines(event) {
+        let Some((name, value)) = field(line) else {
+            read.has_asides |= line != b":";
             continue;
         };
-        let value = match value.strip_prefix(b":") {
-            Some(value) => value.strip_prefix(b" ").unwrap_or(value),
-            None if value.is_empty() => value,
-            // Another field, whose name begins alike.
-            None => continue,
-        };
-        match &mut data {
-            None => data = Some(Cow::Borrowed(value)),
-            Some(lines) => {
-                let lines = lines.to_mut();
-                lines.push(b'\n');
-                lines.extend_from_slice(value);
-            }
+        read.has_fields = true;
+        match name {
+            b"data" => match &mut read.data {
+                None => read.data = Some(Cow::Borrowed(value)),
+                Some(data) => {
+                    let data = data.to_mut();
+                    data.push(b'\n');
+                    data.extend_from_slice(value);
+                }
+            },
+            b"event" => read.names_error |= value.trim_ascii().eq_ignore_ascii_case(b"error"),
+            _ => {}
         }
     }
-    data
+    read
+}
+
+/// An event without the lines that no client acts on; an empty comment if nothing is left.
+pub fn without_asides(event: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(event.len());
+    for line in lines(event).filter(|line| field(line).is_some()) {
+        kept.extend_from_slice(line);
+        kept.push(b'\n');
+    }
+    if kept.is_empty() {
+        kept.extend_from_slice(b":\n");
+    }
+    kept.push(b'\n');
+    kept
+}
+
+/// The lines that are not blank.
+fn lines(event: &[u8]) -> impl Iterator<Item = &[u8]> {
+    event.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.is_empty())
+}
+
+/// The name and value of a field that the standard knows.
+fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, value) = match memchr(b':', line).and_then(|at| line.split_at_checked(at)) {
+        Some((name, rest)) => {
+            let value = rest.strip_prefix(b":").unwrap_or_default();
+            (name, value.strip_prefix(b" ").unwrap_or(value))
+        }
+        None => (line, Default::default()),
+    };
+    matches!(name, b"data" | b"event" | b"id" | b"retry").then_some((name, value))
 }

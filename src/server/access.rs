@@ -1,12 +1,14 @@
 //! Which providers are configured, and how they are reached.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use secrecy::ExposeSecret as _;
+use reqwest::Url;
+use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::config::{Config, ProviderSettings};
+use crate::config::Config;
+use crate::domain::id::RunId;
 use crate::gateway::Mode;
-use crate::providers::{Provider, REGISTRY};
+use crate::providers::REGISTRY;
 use crate::upstream::{Access, AccessError};
 
 /// How our own credentials begin.
@@ -31,34 +33,49 @@ pub fn of(
         let settings =
             config.providers.iter().find(|known| known.prefix == provider.settings_prefix);
         let Some(settings) = settings else { continue };
-        if mode == Mode::Dev && points_at_us(config, provider, settings) {
-            continue;
+        let (mut base, mut key) = (settings.base_url.as_deref(), settings.api_key.as_ref());
+        if mode == Mode::Dev {
+            let prefix = provider.settings_prefix;
+            key = key.filter(|key| !ignored(is_ours(key), prefix, "API_KEY"));
+            base = base.filter(|base| !ignored(leads_to_us(config, base), prefix, "BASE_URL"));
         }
-        if settings.api_key.is_some() || settings.base_url.is_some() {
-            let (base, key) = (settings.base_url.as_deref(), settings.api_key.as_ref());
+        if key.is_some() || base.is_some() {
             configured.push(Access::new(provider, base, key)?);
         }
     }
     Ok(configured)
 }
 
-/// Whether a developer's environment still points the SDK's variables at this gateway, which
-/// would then call itself.
-fn points_at_us(config: &Config, provider: &Provider, settings: &ProviderSettings) -> bool {
-    let own_key =
-        settings.api_key.as_ref().is_some_and(|key| key.expose_secret().starts_with(OWN_KEYS));
-    let own_address = settings.base_url.as_ref().is_some_and(|url| {
-        let port = config.listen_addr.port();
-        [format!("//127.0.0.1:{port}"), format!("//localhost:{port}"), format!("//[::1]:{port}")]
-            .iter()
-            .any(|own| url.contains(own))
-    });
-    if own_key || own_address {
+/// A developer's environment may still point the variables of SDKs at this gateway. Such a value is
+/// for its clients and not for itself; it says so and does without.
+fn ignored(ours: bool, prefix: &str, setting: &str) -> bool {
+    if ours {
         tracing::warn!(
-            "{prefix}_API_KEY or {prefix}_BASE_URL is this gateway's own; {name} is left out",
-            prefix = provider.settings_prefix,
-            name = provider.name
+            "start.own_setting: {prefix}_{setting} is this gateway's own; it is ignored"
         );
     }
-    own_key || own_address
+    ours
+}
+
+/// Whether a key is a credential of ours: a token, or a run's id.
+fn is_ours(key: &SecretString) -> bool {
+    let key = key.expose_secret();
+    key.starts_with(OWN_KEYS) || RunId::parse(key).is_some()
+}
+
+/// Whether a URL is that of one of our listeners, so that we would call ourselves.
+fn leads_to_us(config: &Config, url: &str) -> bool {
+    let Ok(url) = Url::parse(url) else { return false };
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    let address = name.parse::<IpAddr>().ok().map(|address| address.to_canonical());
+    let here = match address {
+        // What is sent to the unspecified address stays on this machine.
+        Some(address) => address.is_loopback() || address.is_unspecified(),
+        None => name == "localhost" || name.ends_with(".localhost"),
+    };
+    [config.listen_addr, config.admin_listen_addr].iter().any(|ours| {
+        let same_host = here || address == Some(ours.ip().to_canonical());
+        same_host && url.port_or_known_default() == Some(ours.port())
+    })
 }

@@ -38,9 +38,7 @@ impl Running {
         self.tasks.close();
         let _drained = timeout(AFTER_CUT, self.tasks.wait()).await;
         report.unwritten = timeout(FLUSH, self.gateway.ledger.flush()).await.is_err();
-        if let Err(error) = self.gateway.refusals.flush(&self.gateway.ledger).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "shutdown.refusals_lost");
-        }
+        self.gateway.write_refusals().await;
         self.stop_jobs.cancel();
         for server in &self.servers {
             let _stopped = timeout(CLOSE, server.stop(true)).await;
@@ -51,7 +49,8 @@ impl Running {
         self.jobs.close();
         let _ended = timeout(CLOSE, self.jobs.wait()).await;
         if let Some(postgres) = &self.postgres {
-            if !report.unwritten
+            // What is still in flight belongs to this gateway until its lease lapses.
+            if postgres.in_flight() == 0
                 && let Err(error) = postgres.lease().leave(postgres.pool()).await
             {
                 tracing::warn!(error = &error as &dyn std::error::Error, "shutdown.lease_kept");

@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::providers::Provider;
 
 pub mod scrub;
+pub mod retry_after;
 
 /// Idle connections kept to each provider by each worker.
 const POOL_IDLE_PER_HOST: usize = 256;

@@ -4,6 +4,7 @@ mod stage;
 mod refused;
 mod errors;
 mod errors_callers;
+mod errors_edges;
 mod errors_limits;
 mod errors_order;
 mod endings;

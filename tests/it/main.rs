@@ -21,4 +21,6 @@ mod data_plane;
 mod control_plane;
 mod tidy;
 mod docs;
+mod settings;
 mod crash;
+mod holding;

@@ -15,6 +15,7 @@ mod generate;
 mod hostile;
 mod refusals;
 mod streams;
+mod streams_told;
 mod unpriced;
 
 use bytes::Bytes;

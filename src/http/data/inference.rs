@@ -11,7 +11,7 @@ use crate::domain::fault::Fault;
 use crate::gateway::inference::{ModelCall, Reply, Standing};
 
 use super::super::decode::read_json;
-use super::super::respond::{answer, tell_standing};
+use super::super::respond::{answer, hang_up, refuse, tell_standing};
 use super::{Plane, answered, presented};
 
 /// What a model call was sent to, as it is written down.
@@ -66,16 +66,22 @@ async fn serve(
 
 async fn call(
     request: &HttpRequest,
-    payload: web::Payload,
+    mut payload: web::Payload,
     plane: &Plane,
     endpoint: &Endpoint,
     id: &str,
     standing: &mut Standing,
 ) -> Result<HttpResponse, Fault> {
-    let body = read_json(request.headers(), payload, plane.max_body_bytes).await?;
+    let read = read_json(request.headers(), &mut payload, plane.max_body_bytes).await;
+    let body = match read {
+        Ok(body) => body,
+        Err(fault) => {
+            return Ok(hang_up(refuse(&fault, id, plane.manners, standing), payload));
+        }
+    };
     let call = ModelCall {
         request_id: id,
-        presented: &presented(request),
+        presented: &presented(request)?,
         body,
         endpoint: endpoint.name,
         always_show_usage: endpoint.always_show_usage,

@@ -38,8 +38,6 @@ const ALWAYS_SHOWS_USAGE: &str = "/inference/v1";
 /// Mounts the data plane.
 pub fn mount(config: &mut web::ServiceConfig, base_paths: &[String]) {
     config
-        .service(only_get("/healthz", health::alive))
-        .service(only_get("/readyz", health::ready))
         .configure(|config| endpoints(config, base_paths))
         .service(web::scope("/r/{run_token}").configure(|config| endpoints(config, base_paths)))
         .default_service(web::route().to(not_found));
@@ -47,6 +45,8 @@ pub fn mount(config: &mut web::ServiceConfig, base_paths: &[String]) {
 
 fn endpoints(config: &mut web::ServiceConfig, base_paths: &[String]) {
     config
+        .service(only_get("/healthz", health::alive))
+        .service(only_get("/readyz", health::ready))
         .service(only_post("/agents/inference", inference::agents_inference))
         .service(only_get("/agents/usage", usage::of_run));
     for base in base_paths {
@@ -86,18 +86,31 @@ where
 }
 
 async fn not_found(request: HttpRequest, plane: web::Data<Plane>) -> HttpResponse {
-    let fault = if request.headers().contains_key(UPGRADE) {
-        Fault::new(
-            Code::UpgradeNotSupported,
-            "This gateway speaks plain HTTP only. Send the request as a POST.",
-        )
-    } else {
-        Fault::new(
+    answered(&request, &plane, async |_, _| {
+        Err(Fault::new(
             Code::NotFound,
             "There is no such endpoint here. GET /v1/models and POST /v1/chat/completions are.",
-        )
-    };
-    refuse(&fault, &request_id(request.headers()), plane.manners, &Standing::default())
+        ))
+    })
+    .await
+}
+
+/// Refuses a request that asks for a WebSocket. Its body would be whatever follows on the
+/// connection, so nobody may wait for it. Offers of other protocols may be ignored (RFC 9110,
+/// section 7.8), and clients that offer HTTP/2 to everybody rely on that.
+fn stay_with_http(headers: &HeaderMap) -> Result<(), Fault> {
+    let offers_websocket = headers
+        .get_all(UPGRADE)
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|protocol| protocol.split(|byte| *byte == b'/').next())
+        .any(|name| name.trim_ascii().eq_ignore_ascii_case(b"websocket"));
+    if !offers_websocket {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Code::UpgradeNotSupported,
+        "This gateway speaks plain HTTP only. Send the request as a POST.",
+    ))
 }
 
 /// Runs a handler's fallible part and renders its fault.
@@ -109,16 +122,17 @@ async fn answered(
     let id = request_id(request.headers());
     let rendered = async {
         let mut standing = Standing::default();
-        match handler(&id, &mut standing).await {
-            Ok(response) => response,
-            Err(fault) => refuse(&fault, &id, plane.manners, &standing),
-        }
+        let response = match stay_with_http(request.headers()) {
+            Ok(()) => handler(&id, &mut standing).await,
+            Err(fault) => Err(fault),
+        };
+        response.unwrap_or_else(|fault| refuse(&fault, &id, plane.manners, &standing))
     };
     guarded(&id, plane.manners, rendered).await
 }
 
-/// Everything in a request that says who is calling.
-fn presented(request: &HttpRequest) -> Presented {
+/// Everything before a request's body that says who is calling.
+fn presented(request: &HttpRequest) -> Result<Presented, Fault> {
     let headers = request.headers();
     let mut shown = Presented::default();
     let mut add = |credential: Credential| {
@@ -130,7 +144,7 @@ fn presented(request: &HttpRequest) -> Presented {
         match bearer(value.to_str().unwrap_or_default()) {
             Some("") => {}
             Some(token) => add(Credential::parse(token)),
-            None => add(Credential::Foreign),
+            None => add(Credential::foreign(value.as_bytes())),
         }
     }
     for name in ["x-api-key", "api-key"] {
@@ -138,15 +152,16 @@ fn presented(request: &HttpRequest) -> Presented {
             match value.to_str().map(str::trim) {
                 Ok("") => {}
                 Ok(key) => add(Credential::parse(key)),
-                Err(_) => add(Credential::Foreign),
+                Err(_) => add(Credential::foreign(value.as_bytes())),
             }
         }
     }
     if let Some(token) = request.match_info().get("run_token") {
         add(Credential::parse(token));
     }
-    shown.run_headers = run_headers(headers);
-    shown
+    shown.named_runs = run_headers(headers);
+    shown.named_runs.extend(run_names(request)?);
+    Ok(shown)
 }
 
 fn run_headers(headers: &HeaderMap) -> Vec<String> {

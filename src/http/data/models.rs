@@ -1,22 +1,32 @@
 //! The models that a run may use.
 
+use std::sync::Arc;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::Target;
 use crate::domain::fault::{Code, Fault};
 use crate::domain::usage::Tokens;
+use crate::gateway::Gateway;
 use crate::gateway::directory::KnownRun;
 use crate::gateway::inference::Standing;
+use crate::providers::Provider;
 
 use super::super::respond::answer;
-use super::{Plane, answered, presented, run_names};
+use super::{Plane, answered, presented};
 
 #[derive(Serialize)]
 struct List<'a> {
     object: &'static str,
     data: Vec<Entry<'a>>,
+}
+
+/// What the path names.
+#[derive(Deserialize)]
+struct Named {
+    model: String,
 }
 
 #[derive(Serialize)]
@@ -58,28 +68,41 @@ pub(super) async fn list(request: HttpRequest, plane: web::Data<Plane>) -> HttpR
 pub(super) async fn one(request: HttpRequest, plane: web::Data<Plane>) -> HttpResponse {
     answered(&request, &plane, async |id, standing| {
         let run = caller(&request, &plane, standing).await?;
-        let wanted = request.match_info().query("model");
-        let targets = plane.gateway.targets_of(&run);
-        let found = targets.iter().find(|target| target.model == wanted).ok_or_else(|| {
+        // Clients escape the slash of a name; this unescapes it.
+        let named: Result<Named, _> = request.match_info().load();
+        let found = named.ok().and_then(|named| find(&plane.gateway, &run, &named.model));
+        let found = found.ok_or_else(|| {
             Fault::new(
                 Code::NotFound,
                 "This run has no such model. GET /v1/models lists those that it has.",
             )
             .param("model")
         })?;
-        Ok(answer(StatusCode::OK, id, plane.manners).json(Entry::of(found)))
+        Ok(answer(StatusCode::OK, id, plane.manners).json(Entry::of(&found)))
     })
     .await
+}
+
+/// The target that a call of this run for this name would go to.
+fn find(gateway: &Gateway, run: &KnownRun, name: &str) -> Option<Arc<Target>> {
+    let configured = |provider: &Provider| gateway.access(provider.name).is_some();
+    let target = gateway.catalog.resolve(name, configured).ok()?;
+    let listed = gateway.targets_of(run).iter().any(|listed| Arc::ptr_eq(listed, &target));
+    // The list has one target of each model; a prefix may name another one.
+    let allowed = run.terms.allowed_models.as_ref().is_none_or(|allowed| {
+        allowed.iter().any(|allowed| *allowed == target.model || allowed == name)
+    });
+    (listed || allowed).then_some(target)
 }
 
 async fn caller(
     request: &HttpRequest,
     plane: &Plane,
     standing: &mut Standing,
-) -> Result<std::sync::Arc<KnownRun>, Fault> {
-    let presented = presented(request);
+) -> Result<Arc<KnownRun>, Fault> {
+    let presented = presented(request)?;
     let identity = plane.gateway.authenticate(&presented).await?;
-    let caller = plane.gateway.name_run(identity, &presented, &run_names(request)?).await?;
+    let caller = plane.gateway.name_run(identity, &presented, &[]).await?;
     standing.run = Some(caller.run.id);
     Ok(caller.run)
 }

@@ -8,22 +8,22 @@ use crate::gateway::caller::{invalid_key, run_not_found};
 
 use super::super::respond::answer;
 use super::super::usage_view::UsageView;
-use super::{Plane, answered, presented, run_names};
+use super::{Plane, answered, presented};
 
 /// `GET /v1/usage` and `GET /agents/usage`
 pub(super) async fn of_run(request: HttpRequest, plane: web::Data<Plane>) -> HttpResponse {
     answered(&request, &plane, async |id, standing| {
-        let presented = presented(&request);
+        let presented = presented(&request)?;
         let gateway = &plane.gateway;
         let identity = gateway.authenticate(&presented).await?;
-        let caller = gateway.name_run(identity, &presented, &run_names(&request)?).await?;
+        let caller = gateway.name_run(identity, &presented, &[]).await?;
         standing.run = Some(caller.run.id);
         let record = gateway.usage(caller.run.id).await?;
         let record = record.ok_or_else(|| match caller.authority {
             crate::domain::reservation::Authority::Token(_) => invalid_key(),
             crate::domain::reservation::Authority::RunId => run_not_found(),
         })?;
-        let view = UsageView::of(&record, chrono::Utc::now());
+        let view = UsageView::of(&record);
         Ok::<_, Fault>(answer(StatusCode::OK, id, plane.manners).json(view))
     })
     .await

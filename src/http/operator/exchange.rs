@@ -1,5 +1,7 @@
 //! One request to the control plane: its id, its credential, its parts; and its answer.
 
+use std::cell::RefCell;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
@@ -31,11 +33,13 @@ pub(super) struct Exchange {
     /// What it is asked of.
     pub(super) operator: web::Data<Operator>,
     request: HttpRequest,
+    unread: RefCell<Option<web::Payload>>,
 }
 
 impl Exchange {
     pub(super) fn new(request: HttpRequest, operator: web::Data<Operator>) -> Self {
-        Self { id: request_id(request.headers()), operator, request }
+        let id = request_id(request.headers());
+        Self { id, operator, request, unread: RefCell::default() }
     }
 
     /// Answers with what `work` makes, or with its fault.
@@ -44,12 +48,16 @@ impl Exchange {
         work: impl Future<Output = Result<HttpResponse, Fault>>,
     ) -> HttpResponse {
         let manners = self.operator.manners;
-        respond::guarded(&self.id, manners, async {
+        let answer = respond::guarded(&self.id, manners, async {
             work.await.unwrap_or_else(|fault| {
                 respond::refuse(&fault, &self.id, manners, &Standing::default())
             })
         })
-        .await
+        .await;
+        match self.unread.take() {
+            Some(unread) => respond::hang_up(answer, unread),
+            None => answer,
+        }
     }
 
     /// Checks the credential of a request that has no body.
@@ -62,9 +70,12 @@ impl Exchange {
 
     /// Reads the body and checks the credential. What is too large or encoded in an unknown way is
     /// refused whoever sends it; what else is wrong with a body only its sender may hear.
-    pub(super) async fn body(&self, payload: web::Payload) -> Result<Body, Fault> {
+    pub(super) async fn body(&self, mut payload: web::Payload) -> Result<Body, Fault> {
         let limit = self.operator.max_body_bytes;
-        let read = decode::read_json(self.request.headers(), payload, limit).await;
+        let read = decode::read_json(self.request.headers(), &mut payload, limit).await;
+        if read.is_err() {
+            self.unread.replace(Some(payload));
+        }
         match read {
             Err(fault) if fault.code() != Code::InvalidRequest => Err(fault),
             read => {

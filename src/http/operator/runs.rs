@@ -29,8 +29,7 @@ pub(super) async fn create(
         let opened = exchange.operator.gateway.register(registrations).await?;
         let any_new = opened.iter().any(|run| run.token.is_some());
         let status = if any_new { StatusCode::CREATED } else { StatusCode::OK };
-        let now = Utc::now();
-        let mut views: Vec<_> = opened.into_iter().map(|run| RunView::opened(run, now)).collect();
+        let mut views: Vec<_> = opened.into_iter().map(|run| RunView::opened(run)).collect();
         match views.pop_if(|_| alone) {
             Some(view) => exchange.json(status, &view),
             None => exchange.json(status, &views),
@@ -51,8 +50,7 @@ pub(super) async fn list(request: HttpRequest, operator: web::Data<Operator>) ->
         let (status, page) = (status.transpose()?, paging::read(&query)?);
         let found = exchange.operator.gateway.runs(status, page).await?;
         let next = found.rows.last().filter(|_| found.more).map(|record| record.run.id.to_string());
-        let now = Utc::now();
-        let data = found.rows.into_iter().map(|record| RunView::of(record, now)).collect();
+        let data = found.rows.into_iter().map(|record| RunView::of(record)).collect();
         exchange.json(StatusCode::OK, &ListView { data, next })
     };
     exchange.answer(work).await
@@ -65,7 +63,7 @@ pub(super) async fn show(request: HttpRequest, operator: web::Data<Operator>) ->
         exchange.authenticate()?;
         exchange.query(&[])?;
         let record = exchange.operator.gateway.run(exchange.run()?).await?;
-        exchange.json(StatusCode::OK, &RunView::of(record, Utc::now()))
+        exchange.json(StatusCode::OK, &RunView::of(record))
     };
     exchange.answer(work).await
 }
@@ -81,7 +79,7 @@ pub(super) async fn patch(
         let body = exchange.body(payload).await?;
         let patch = change::read_patch(body.text()?)?;
         let record = exchange.operator.gateway.patch_run(exchange.run()?, patch).await?;
-        exchange.json(StatusCode::OK, &RunView::of(record, Utc::now()))
+        exchange.json(StatusCode::OK, &RunView::of(record))
     };
     exchange.answer(work).await
 }
@@ -97,10 +95,9 @@ pub(super) async fn close(
         let body = exchange.body(payload).await?;
         let (close, wait) = change::read_close(body.text()?)?;
         let run = exchange.run()?;
-        let record = exchange.operator.gateway.close_run(run, close, wait, Utc::now).await?;
-        let now = Utc::now();
-        let status = if record.is_final(now) { StatusCode::OK } else { StatusCode::ACCEPTED };
-        exchange.json(status, &UsageView::of(&record, now))
+        let record = exchange.operator.gateway.close_run(run, close, wait).await?;
+        let status = if record.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
+        exchange.json(status, &UsageView::of(&record))
     };
     exchange.answer(work).await
 }
@@ -116,7 +113,7 @@ pub(super) async fn open_attempt(
         let body = exchange.body(payload).await?;
         let status = change::read_attempt(body.text()?)?;
         let opened = exchange.operator.gateway.open_attempt(exchange.run()?, status).await?;
-        exchange.json(StatusCode::CREATED, &RunView::opened(opened, Utc::now()))
+        exchange.json(StatusCode::CREATED, &RunView::opened(opened))
     };
     exchange.answer(work).await
 }
@@ -132,7 +129,7 @@ pub(super) async fn rotate_token(
         let body = exchange.body(payload).await?;
         change::read_nothing(body.text()?)?;
         let opened = exchange.operator.gateway.rotate_token(exchange.run()?).await?;
-        exchange.json(StatusCode::OK, &RunView::opened(opened, Utc::now()))
+        exchange.json(StatusCode::OK, &RunView::opened(opened))
     };
     exchange.answer(work).await
 }
@@ -144,8 +141,8 @@ pub(super) async fn usage(request: HttpRequest, operator: web::Data<Operator>) -
         exchange.authenticate()?;
         let wait = paging::wait(&exchange.query(&["wait_final"])?)?;
         let run = exchange.run()?;
-        let record = exchange.operator.gateway.wait_final(run, wait, Utc::now).await?;
-        exchange.json(StatusCode::OK, &UsageView::of(&record, Utc::now()))
+        let record = exchange.operator.gateway.wait_final(run, wait).await?;
+        exchange.json(StatusCode::OK, &UsageView::of(&record))
     };
     exchange.answer(work).await
 }

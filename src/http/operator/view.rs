@@ -38,9 +38,9 @@ pub(super) struct RunView {
 }
 
 impl RunView {
-    /// The view of a record, as of `now`.
-    pub(super) fn of(record: RunRecord, now: DateTime<Utc>) -> Self {
-        let usage = UsageView::of(&record, now);
+    /// The view of a record.
+    pub(super) fn of(record: RunRecord) -> Self {
+        let usage = UsageView::of(&record);
         let RunRecord { run, metadata, close_reason, created_at, closed_at, .. } = record;
         let terms = run.terms;
         Self {
@@ -65,9 +65,9 @@ impl RunView {
     }
 
     /// The view of a run that was just opened, with its token if it is new.
-    pub(super) fn opened(opened: OpenedRun, now: DateTime<Utc>) -> Self {
+    pub(super) fn opened(opened: OpenedRun) -> Self {
         let token = opened.token.map(|token| token.expose_secret().to_owned());
-        Self { token, ..Self::of(opened.record, now) }
+        Self { token, ..Self::of(opened.record) }
     }
 }
 

@@ -87,6 +87,7 @@ impl Account {
             token,
             expires_at,
             cut: false,
+            version: 0,
         };
         let mut account = Self {
             run: RunSnapshot { id, terms, budgets, standing },
@@ -144,7 +145,7 @@ impl Account {
         policy::check_standing(standing, self.run.terms.require_token, ask.authority, now)?;
         if turn.ask_is_behind() {
             turn.hold();
-            return Err(Refusal::Behind);
+            return Err(Refusal::Behind { usd: self.balance(Unit::Usd) });
         }
         // An attempt in flight counts as one call, whatever the ask says.
         let amounts = Amounts { calls: 1, ..ask.amounts };
@@ -252,6 +253,7 @@ impl Account {
         if let Some(status) = patch.status {
             self.enter(self.run.standing.state.towards(status), now);
         }
+        self.run.standing.version += 1;
         Ok(())
     }
 
@@ -261,6 +263,7 @@ impl Account {
         self.close_reason = self.close_reason.take().or(close.reason);
         self.enter(before.towards(close.status), now);
         self.run.standing.cut |= close.cut;
+        self.run.standing.version += 1;
     }
 
     /// Opens the next attempt.
@@ -275,6 +278,7 @@ impl Account {
         }
         standing.state = status;
         standing.attempt = standing.attempt.next();
+        standing.version += 1;
         standing.token = token;
         standing.cut = false;
         self.close_reason = None;
@@ -293,6 +297,7 @@ impl Account {
 
     pub(super) fn rotate_token(&mut self, token: TokenHash) {
         self.run.standing.token = token;
+        self.run.standing.version += 1;
     }
 
     pub(super) fn count_refusal(&mut self, code: &'static str, count: u64) {
@@ -341,8 +346,13 @@ impl Account {
         rows.take(limit).map(|(_, call)| call.clone()).collect()
     }
 
-    pub(super) fn record(&self) -> RunRecord {
+    pub(super) fn standing(&self) -> RunStanding {
+        self.run.standing
+    }
+
+    pub(super) fn record(&self, now: DateTime<Utc>) -> RunRecord {
         RunRecord {
+            expired: self.run.standing.expires_at.is_some_and(|expiry| now >= expiry),
             run: self.snapshot(),
             metadata: self.metadata.clone(),
             close_reason: self.close_reason.clone(),

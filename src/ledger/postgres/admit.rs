@@ -148,7 +148,7 @@ pub(super) fn read_verdict(row: &PgRow, at: usize) -> Result<Verdict, sqlx::Erro
         "run_closed" => Refusal::RunClosed(state()?),
         "run_expired" => Refusal::RunExpired,
         "run_not_active" => Refusal::RunNotActive(state()?),
-        "behind" => Refusal::Behind,
+        "behind" => Refusal::Behind { usd: read_balance(row, at + 7)? },
         "budget" => {
             let unit: &str = row.try_get(at + 3)?;
             Refusal::Budget {

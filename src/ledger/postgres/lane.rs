@@ -176,7 +176,7 @@ impl Lane {
         self.pause = None;
         self.desk.written(ended.iter().map(|job| job.settlement.reservation.id));
         for job in ended {
-            job.queue.wake_head();
+            job.queue.note_written();
         }
     }
 
@@ -239,7 +239,7 @@ impl Lane {
                 Verdict::Admitted(attempt, balance) => self.grant(&job, attempt, balance),
                 Verdict::Refused(refusal) => {
                     self.desk.forget(job.ask.id);
-                    if matches!(refusal, Refusal::Behind | Refusal::Budget { .. }) {
+                    if matches!(refusal, Refusal::Behind { .. } | Refusal::Budget { .. }) {
                         job.turn.hold();
                     }
                     Ok(Err(refusal))

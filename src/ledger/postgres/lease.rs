@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{PgConnection, PgPool, Row as _};
 
 use crate::domain::id::{GatewayId, ReservationId};
 
+use super::connection::LaneConnection;
 use super::settle::Stale;
 use super::{STATEMENT_TIMEOUT, statements};
 
@@ -19,6 +21,7 @@ pub struct Lease {
     gateway: Mutex<GatewayId>,
     seconds: f64,
     steady: AtomicBool,
+    connection: tokio::sync::Mutex<LaneConnection>,
 }
 
 /// What a sweep did.
@@ -31,7 +34,11 @@ pub struct Swept {
 }
 
 impl Lease {
-    pub(super) async fn take(pool: &PgPool, length: Duration) -> Result<Self, sqlx::Error> {
+    pub(super) async fn take(
+        pool: &PgPool,
+        options: PgConnectOptions,
+        length: Duration,
+    ) -> Result<Self, sqlx::Error> {
         let seconds = length.as_secs_f64();
         let gateway = GatewayId::generate();
         sqlx::query(statements::TAKE_LEASE)
@@ -39,7 +46,12 @@ impl Lease {
             .bind(seconds)
             .execute(pool)
             .await?;
-        Ok(Self { gateway: Mutex::new(gateway), seconds, steady: AtomicBool::new(false) })
+        Ok(Self {
+            gateway: Mutex::new(gateway),
+            seconds,
+            steady: AtomicBool::new(false),
+            connection: tokio::sync::Mutex::new(LaneConnection::new(options)),
+        })
     }
 
     /// The name under which this gateway reserves at the moment.
@@ -47,12 +59,13 @@ impl Lease {
         *self.gateway.lock()
     }
 
-    /// Renews the lease.
+    /// Renews the lease, on a connection that nobody else can keep it waiting for.
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn renew(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        let renewed = async { self.renew_on(&mut *pool.acquire().await?).await }.await;
+    pub async fn renew(&self) -> Result<(), sqlx::Error> {
+        let mut connection = self.connection.lock().await;
+        let renewed = connection.run(async |c| self.renew_on(c).await).await;
         if renewed.is_err() {
             self.steady.store(false, Ordering::Release);
         }
@@ -111,7 +124,11 @@ pub(super) async fn sweep(pool: &PgPool, lease: &Lease) -> Result<Swept, sqlx::E
     if !lease.is_steady() {
         return Ok(swept);
     }
-    let dead = sqlx::query(statements::DECLARE_DEAD).fetch_all(pool).await?;
+    let dead = sqlx::query(statements::DECLARE_DEAD)
+        .bind(lease.gateway().uuid())
+        .bind(lease.seconds)
+        .fetch_all(pool)
+        .await?;
     swept.gateways = dead.len() as u64;
     loop {
         let moved = sqlx::query(statements::EXPIRE).bind(SWEEP_BATCH).fetch_all(pool).await?;

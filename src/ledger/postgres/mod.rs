@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::domain::id::{ReservationId, RunId};
 use crate::domain::key::TokenHash;
 use crate::domain::reservation::{Ask, Refusal};
-use crate::domain::run::{Registration, RunPatch, RunSnapshot, RunState};
+use crate::domain::run::{Registration, RunPatch, RunSnapshot, RunStanding, RunState};
 
 use super::grant::{Grant, Settle};
 use super::queue::{RunQueue, Turn};
@@ -191,7 +191,8 @@ impl PostgresLedger {
         let options = connect_options(url)?;
         migrate(&options).await?;
         let pool = connect(options.clone()).await?;
-        let lease = Arc::new(Lease::take(&pool, lease).await.map_err(OpenError::Lease)?);
+        let lease = Lease::take(&pool, options.clone(), lease).await;
+        let lease = Arc::new(lease.map_err(OpenError::Lease)?);
 
         let desk = Arc::<Desk>::default();
         let (settlements, ended): (Vec<_>, Vec<_>) =
@@ -270,6 +271,7 @@ fn unavailable(error: sqlx::Error) -> LedgerError {
 impl Settle for Books {
     fn settle(&self, settlement: Settlement, queue: Arc<RunQueue>) {
         self.desk.backlog.fetch_add(1, Ordering::Relaxed);
+        queue.hand_over();
         let lane = lane_of(settlement.reservation.run, self.settlements.len());
         let Some(sender) = self.settlements.get(lane) else { return };
         if sender.send(settle::Job { settlement, queue }).is_err() {
@@ -305,6 +307,10 @@ impl Ledger for PostgresLedger {
 
     async fn find(&self, key: RunKey) -> Result<Option<RunSnapshot>, LedgerError> {
         read::find(&self.pool, key).await.map_err(unavailable)
+    }
+
+    async fn standings(&self, runs: &[RunId]) -> Result<Vec<(RunId, RunStanding)>, LedgerError> {
+        read::standings(&self.pool, runs).await.map_err(unavailable)
     }
 
     async fn register(

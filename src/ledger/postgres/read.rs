@@ -52,8 +52,38 @@ pub(super) async fn record(pool: &PgPool, run: RunId) -> Result<Option<RunRecord
     Ok(found)
 }
 
-/// The record as seen from within a transaction.
-pub(super) async fn record_on(
+/// What may have changed of these runs.
+pub(super) async fn standings(
+    pool: &PgPool,
+    runs: &[RunId],
+) -> Result<Vec<(RunId, RunStanding)>, sqlx::Error> {
+    let ids: Vec<Uuid> = runs.iter().map(|run| run.uuid()).collect();
+    let rows = sqlx::query(statements::FIND_MANY).bind(ids).fetch_all(pool).await?;
+    rows.iter().map(|row| read_run(row).map(|found| (found.run.id, found.run.standing))).collect()
+}
+
+/// The records of these runs, in no order, as seen from within a transaction.
+pub(super) async fn records_on(
+    connection: &mut PgConnection,
+    runs: &[RunId],
+) -> Result<Vec<RunRecord>, sqlx::Error> {
+    let ids: Vec<Uuid> = runs.iter().map(|run| run.uuid()).collect();
+    let rows = sqlx::query(statements::FIND_MANY).bind(ids).fetch_all(&mut *connection).await?;
+    let mut records = rows.iter().map(read_run).collect::<Result<Vec<_>, _>>()?;
+    add_everything(connection, &mut records).await?;
+    Ok(records)
+}
+
+/// A run without what it has used.
+pub(super) async fn bare_on(
+    connection: &mut PgConnection,
+    run: RunId,
+) -> Result<Option<RunRecord>, sqlx::Error> {
+    let found = sqlx::query(statements::FIND_BY_ID).bind(run.uuid());
+    found.fetch_optional(connection).await?.as_ref().map(read_run).transpose()
+}
+
+async fn record_on(
     connection: &mut PgConnection,
     run: RunId,
 ) -> Result<Option<RunRecord>, sqlx::Error> {
@@ -209,6 +239,7 @@ fn read_run(row: &PgRow) -> Result<RunRecord, sqlx::Error> {
         token: TokenHash::from_slice(row.try_get(4)?).ok_or_else(|| unreadable("token hash"))?,
         expires_at: row.try_get(12)?,
         cut: row.try_get(5)?,
+        version: unsigned(row.try_get(17)?),
     };
     let id = RunId::from_uuid(row.try_get(1)?);
     Ok(RunRecord {
@@ -217,6 +248,7 @@ fn read_run(row: &PgRow) -> Result<RunRecord, sqlx::Error> {
         close_reason: row.try_get(14)?,
         created_at: row.try_get(15)?,
         closed_at: row.try_get(16)?,
+        expired: row.try_get(18)?,
         balances: Vec::new(),
         in_flight: 0,
         models: Vec::new(),

@@ -39,12 +39,16 @@ pub(super) async fn register(
         }
         *outcomes.entry(registration.id).or_insert(false) |= is_new;
     }
+    let ids: Vec<_> = outcomes.keys().copied().collect();
+    let records = read::records_on(&mut transaction, &ids).await?;
+    let records: HashMap<_, _> =
+        records.into_iter().map(|record| (record.run.id, record)).collect();
     let mut registered = Vec::with_capacity(registrations.len());
     for (registration, _) in &registrations {
         let id = registration.id;
+        let record = records.get(&id).cloned().ok_or(RunsError::NotFound)?;
         // The first mention made it; a repetition finds it existing.
         let is_new = outcomes.insert(id, false).unwrap_or(false);
-        let record = read::record_on(&mut transaction, id).await?.ok_or(RunsError::NotFound)?;
         registered.push(if is_new {
             Registered::New(record)
         } else {
@@ -117,15 +121,17 @@ async fn is_same(
     Ok(known.is_some_and(|known| known == registration.fingerprint))
 }
 
-/// A run whose budgets are locked, and what it looks like behind the locks.
+/// A run whose budgets are locked, and what it looks like behind the locks. Nothing is summed up
+/// while they are held: admissions of the run wait for them.
 struct Locked<'a> {
+    pool: &'a PgPool,
     transaction: Transaction<'a, Postgres>,
     usd_budget: Uuid,
     spent: Decimal,
     before: RunRecord,
 }
 
-async fn lock(pool: &PgPool, run: RunId) -> Result<Locked<'static>, RunsError> {
+async fn lock(pool: &PgPool, run: RunId) -> Result<Locked<'_>, RunsError> {
     let mut transaction = pool.begin().await?;
     let rows =
         sqlx::query(statements::LOCK_BUDGETS).bind(run.uuid()).fetch_all(&mut *transaction).await?;
@@ -136,8 +142,8 @@ async fn lock(pool: &PgPool, run: RunId) -> Result<Locked<'static>, RunsError> {
         }
     }
     let (usd_budget, spent) = usd.ok_or(RunsError::NotFound)?;
-    let before = read::record_on(&mut transaction, run).await?.ok_or(RunsError::NotFound)?;
-    Ok(Locked { transaction, usd_budget, spent, before })
+    let before = read::bare_on(&mut transaction, run).await?.ok_or(RunsError::NotFound)?;
+    Ok(Locked { pool, transaction, usd_budget, spent, before })
 }
 
 impl Locked<'_> {
@@ -169,9 +175,8 @@ impl Locked<'_> {
             .bind(run.to_string())
             .execute(&mut *self.transaction)
             .await?;
-        let after = read::record_on(&mut self.transaction, run).await?;
         self.transaction.commit().await?;
-        after.ok_or(RunsError::NotFound)
+        read::record(self.pool, run).await?.ok_or(RunsError::NotFound)
     }
 }
 

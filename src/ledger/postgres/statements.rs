@@ -36,9 +36,15 @@ pub const RENEW_LEASE: &str = "UPDATE gateways SET \
     WHERE id = $1 AND NOT dead \
     RETURNING clock_timestamp() - steady_since >= $2 * interval '1 second'";
 
-/// Declares gateways dead whose lease has lapsed; final.
-pub const DECLARE_DEAD: &str = "UPDATE gateways SET dead = true \
-    WHERE NOT dead AND lease_until <= clock_timestamp() RETURNING id";
+/// Declares gateways dead whose lease has lapsed; final. Only a gateway whose own lease of `$2`
+/// seconds is alive, and was renewed without a gap for one whole lease, may do so: after an outage
+/// or a jump of the clock everybody's lease has lapsed, and everybody comes back first.
+pub const DECLARE_DEAD: &str = "UPDATE gateways g SET dead = true \
+    WHERE NOT g.dead AND g.lease_until <= clock_timestamp() AND g.id <> $1 AND EXISTS \
+    (SELECT 1 FROM gateways m WHERE m.id = $1 AND NOT m.dead \
+        AND m.lease_until > clock_timestamp() \
+        AND clock_timestamp() - m.renewed_at < $2 * interval '0.5 second' \
+        AND m.steady_since <= clock_timestamp() - $2 * interval '1 second') RETURNING g.id";
 
 /// Expires what dead gateways had in flight.
 pub const EXPIRE: &str = "SELECT ledger_expire($1)";
@@ -60,15 +66,26 @@ pub const STALE_RESERVATIONS: &str = "SELECT id, budget_ids FROM reservations \
 pub const FIND_BY_ID: &str = concat!(
     "SELECT r.organization_id, r.id, r.state, r.attempt, r.token_hash, r.cut, r.allowed_models, ",
     "r.max_concurrency, r.requests_per_minute, r.max_output_tokens_per_call, r.on_cap, ",
-    "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at ",
+    "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at, ",
+    "r.version, coalesce(r.expires_at <= clock_timestamp(), false) ",
     "FROM runs r WHERE r.id = $1"
+);
+
+/// The same for many ids.
+pub const FIND_MANY: &str = concat!(
+    "SELECT r.organization_id, r.id, r.state, r.attempt, r.token_hash, r.cut, r.allowed_models, ",
+    "r.max_concurrency, r.requests_per_minute, r.max_output_tokens_per_call, r.on_cap, ",
+    "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at, ",
+    "r.version, coalesce(r.expires_at <= clock_timestamp(), false) ",
+    "FROM runs r WHERE r.id = ANY ($1)"
 );
 
 /// The same by the current attempt's token.
 pub const FIND_BY_TOKEN: &str = concat!(
     "SELECT r.organization_id, r.id, r.state, r.attempt, r.token_hash, r.cut, r.allowed_models, ",
     "r.max_concurrency, r.requests_per_minute, r.max_output_tokens_per_call, r.on_cap, ",
-    "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at ",
+    "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at, ",
+    "r.version, coalesce(r.expires_at <= clock_timestamp(), false) ",
     "FROM runs r WHERE r.token_hash = $1"
 );
 
@@ -76,7 +93,8 @@ pub const FIND_BY_TOKEN: &str = concat!(
 pub const LIST: &str = concat!(
     "SELECT r.organization_id, r.id, r.state, r.attempt, r.token_hash, r.cut, r.allowed_models, ",
     "r.max_concurrency, r.requests_per_minute, r.max_output_tokens_per_call, r.on_cap, ",
-    "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at ",
+    "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at, ",
+    "r.version, coalesce(r.expires_at <= clock_timestamp(), false) ",
     "FROM runs r WHERE ($1::text IS NULL OR r.state = $1) AND ($2::uuid IS NULL OR ",
     "(r.created_at, r.id) > (SELECT a.created_at, a.id FROM runs a WHERE a.id = $2)) ",
     "ORDER BY r.created_at, r.id LIMIT $3"
@@ -134,14 +152,17 @@ pub const SET_LIMIT: &str = "UPDATE budgets SET limit_amount = $2, \
 /// Writes what may change of a run.
 pub const UPDATE_RUN: &str = "UPDATE runs SET state = $2, cut = $3, expires_at = $4, \
     metadata = coalesce($5::jsonb, metadata), close_reason = $6, \
-    closed_at = CASE WHEN $7 THEN coalesce(closed_at, clock_timestamp()) END WHERE id = $1";
+    closed_at = CASE WHEN $7 THEN coalesce(closed_at, clock_timestamp()) END, \
+    version = version + 1 WHERE id = $1";
 
 /// Opens the next attempt.
 pub const NEXT_ATTEMPT: &str = "UPDATE runs SET state = $2, attempt = attempt + 1, \
-    token_hash = $3, cut = false, close_reason = NULL, closed_at = NULL WHERE id = $1";
+    token_hash = $3, cut = false, close_reason = NULL, closed_at = NULL, \
+    version = version + 1 WHERE id = $1";
 
 /// Replaces a token.
-pub const SET_TOKEN: &str = "UPDATE runs SET token_hash = $2 WHERE id = $1";
+pub const SET_TOKEN: &str =
+    "UPDATE runs SET token_hash = $2, version = version + 1 WHERE id = $1";
 
 /// Tells every gateway that a run changed.
 pub const NOTIFY_RUN: &str = "SELECT pg_notify('rungate', 'run:' || $1)";
@@ -193,7 +214,7 @@ pub const CHECK_COUNTS: &str = "SELECT (SELECT count(*) FROM runs), \
         (SELECT 1 FROM gateways g WHERE g.id = v.gateway_id AND NOT g.dead))";
 
 /// Every statement above.
-pub const ALL: [&str; 34] = [
+pub const ALL: [&str; 35] = [
     PING,
     ADMIT,
     SETTLE,
@@ -207,6 +228,7 @@ pub const ALL: [&str; 34] = [
     LEAVE,
     STALE_RESERVATIONS,
     FIND_BY_ID,
+    FIND_MANY,
     FIND_BY_TOKEN,
     LIST,
     BUDGETS,

@@ -1,16 +1,18 @@
 //! Answers that come in one piece, and the errors that providers answer with.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::usage;
 use crate::domain::settlement::ReportedUsage;
+use crate::protocol::json;
 
 /// The longest model name that is believed, in bytes.
 const MAX_MODEL_BYTES: usize = 256;
-/// How much of each text of an error is kept, in bytes.
-const MAX_ERROR_BYTES: usize = 4_096;
+/// How much of each text of an error is kept, in bytes. Far more than is shown: it is scrubbed
+/// before it is cut to what is, so that no secret is cut in two.
+const MAX_ERROR_BYTES: usize = 64 << 10;
 
 /// What the gateway needs of an answer; the rest is passed unread.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub struct Answer {
 /// Why an answer is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnswerFault {
-    /// It is no JSON object.
+    /// It is no JSON object, or one without choices that does not say why.
     Garbage,
     /// It is an error under a status of success.
     Provider(ProviderError),
@@ -51,6 +53,33 @@ struct Wire<'a> {
     usage: Option<&'a RawValue>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    object: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "given")]
+    choices: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    detail: Option<&'a RawValue>,
+    #[serde(borrow)]
+    msg: Option<&'a RawValue>,
+}
+
+/// A member that is there, if only as null.
+fn given<'de: 'a, 'a, D: Deserializer<'de>>(value: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(value).map(Some)
+}
+
+impl Wire<'_> {
+    /// Whether it says that something failed.
+    fn is_error(&self) -> bool {
+        let object = self.object.and_then(|raw| json::text(raw.get()));
+        let complains = self.message.or(self.detail).or(self.msg).is_some();
+        let has_choices = self.choices.is_some_and(|raw| raw.get() != "null");
+        self.error.is_some()
+            || object.is_some_and(|object| object == "error")
+            || (complains && !has_choices)
+    }
 }
 
 /// Reads the body of an answer that was not streamed.
@@ -63,8 +92,11 @@ pub fn read_answer(body: &[u8]) -> Result<Answer, AnswerFault> {
     let (true, Ok(wire)) = (is_object, wire) else {
         return Err(AnswerFault::Garbage);
     };
-    if wire.error.is_some() {
+    if wire.is_error() {
         return Err(AnswerFault::Provider(read_error(body)));
+    }
+    if wire.choices.is_none() {
+        return Err(AnswerFault::Garbage);
     }
     Ok(Answer {
         served_model: wire.model.and_then(|raw| model_name(raw.get())),
@@ -112,9 +144,14 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
+/// The text, or as many whole words of it as are kept: half a word may be half a secret.
 fn cut(text: &str) -> String {
-    let end = text.floor_char_boundary(MAX_ERROR_BYTES);
-    text.get(..end).unwrap_or_default().to_owned()
+    if text.len() <= MAX_ERROR_BYTES {
+        return text.to_owned();
+    }
+    let kept = text.get(..text.floor_char_boundary(MAX_ERROR_BYTES)).unwrap_or_default();
+    let end = kept.rfind(char::is_whitespace).unwrap_or(0);
+    kept.get(..end).unwrap_or_default().to_owned()
 }
 
 /// A model's name, unless it is something that no model is called.

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::protocol::json::Key;
+use crate::protocol::json::{self, Key};
 
 /// How much text is kept for counting, in bytes; what goes beyond is only measured.
 const MAX_TEXT_BYTES: usize = 1 << 20;
@@ -20,8 +20,22 @@ const LABELS: [&str; 6] = ["id", "type", "index", "role", "format", "signature"]
 pub(super) struct Chunk<'a> {
     pub(super) model: Option<&'a str>,
     pub(super) usage: Option<&'a str>,
-    pub(super) error: Option<&'a str>,
-    pub(super) has_choices: bool,
+    pub(super) choices: Choices,
+    error: Option<&'a str>,
+    object: Option<&'a str>,
+    complaint: Option<&'a str>,
+    is_object: bool,
+}
+
+/// What is known of a chunk's choices.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Choices {
+    /// Whether there is a list of them.
+    listed: bool,
+    /// Whether it has any.
+    pub(super) any: bool,
+    /// Whether one of them says why it ended.
+    pub(super) finished: bool,
 }
 
 /// The output that has come so far.
@@ -33,7 +47,12 @@ pub(super) struct OutputText {
 
 impl OutputText {
     pub(super) const fn saw_any(&self) -> bool {
-        !self.kept.is_empty() || self.beyond > 0
+        self.bytes() > 0
+    }
+
+    /// How much has come.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.beyond.saturating_add(self.kept.len() as u64)
     }
 
     pub(super) fn parts(&self) -> (&str, u64) {
@@ -50,7 +69,7 @@ impl OutputText {
     }
 }
 
-/// Reads a chunk and adds its text; `None` if it is no JSON.
+/// Reads a chunk and adds its text; `None` if it is no JSON object.
 pub(super) fn read<'a>(data: &'a [u8], text: &mut OutputText) -> Option<Chunk<'a>> {
     let data = std::str::from_utf8(data).ok()?;
     let mut chunk = Chunk::default();
@@ -58,14 +77,14 @@ pub(super) fn read<'a>(data: &'a [u8], text: &mut OutputText) -> Option<Chunk<'a
     let reader = Reader { level: Level::Chunk(&mut chunk), text };
     reader.deserialize(&mut deserializer).ok()?;
     deserializer.end().ok()?;
-    Some(chunk)
+    chunk.is_object.then_some(chunk)
 }
 
 /// Where in a chunk the reader is.
 enum Level<'c, 'a> {
     Chunk(&'c mut Chunk<'a>),
-    Choices(&'c mut bool),
-    Choice,
+    Choices(&'c mut Choices),
+    Choice(&'c mut bool),
     Delta,
     /// Below a member of the delta that is output.
     Output,
@@ -121,15 +140,20 @@ impl<'de> Visitor<'de> for Reader<'_, 'de> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let Self { level, text } = self;
         match level {
-            Level::Choices(has_choices) => {
-                while seq.next_element_seed(Reader { level: Level::Choice, text })?.is_some() {
-                    *has_choices = true;
+            Level::Choices(choices) => {
+                choices.listed = true;
+                loop {
+                    let level = Level::Choice(&mut choices.finished);
+                    if seq.next_element_seed(Reader { level, text })?.is_none() {
+                        break;
+                    }
+                    choices.any = true;
                 }
             }
             Level::Output => {
                 while seq.next_element_seed(Reader { level: Level::Output, text })?.is_some() {}
             }
-            Level::Chunk(_) | Level::Choice | Level::Delta => {
+            Level::Chunk(_) | Level::Choice(_) | Level::Delta => {
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
             }
         }
@@ -138,21 +162,28 @@ impl<'de> Visitor<'de> for Reader<'_, 'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Self { mut level, text } = self;
+        if let Level::Chunk(chunk) = &mut level {
+            chunk.is_object = true;
+        }
         while let Some(key) = map.next_key_seed(Key)? {
             let next = match (&mut level, key.as_ref()) {
-                (Level::Chunk(chunk), "choices") => Level::Choices(&mut chunk.has_choices),
+                (Level::Chunk(chunk), "choices") => Level::Choices(&mut chunk.choices),
                 (Level::Chunk(chunk), name) => {
                     chunk.take(name, &mut map)?;
                     continue;
                 }
-                (Level::Choice, "delta") => Level::Delta,
+                (Level::Choice(_), "delta") => Level::Delta,
+                (Level::Choice(finished), "finish_reason") => {
+                    **finished |= map.next_value::<Option<IgnoredAny>>()?.is_some();
+                    continue;
+                }
                 (
                     Level::Delta,
                     "content" | "refusal" | "reasoning_content" | "reasoning" | "tool_calls"
                     | "function_call",
                 ) => Level::Output,
                 (Level::Output, name) if !LABELS.contains(&name) => Level::Output,
-                (Level::Choices(_) | Level::Choice | Level::Delta | Level::Output, _) => {
+                (Level::Choices(_) | Level::Choice(_) | Level::Delta | Level::Output, _) => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 }
@@ -164,15 +195,26 @@ impl<'de> Visitor<'de> for Reader<'_, 'de> {
 }
 
 impl<'a> Chunk<'a> {
+    /// Whether it is no chunk but a failure, in one of the shapes that providers and the proxies
+    /// before them use.
+    pub(super) fn is_error(&self) -> bool {
+        let says_so = self.object.and_then(json::text).is_some_and(|object| object == "error");
+        let complains = self.complaint.is_some() && !self.choices.listed && self.usage.is_none();
+        self.error.is_some() || says_so || complains
+    }
+
     fn take<A: MapAccess<'a>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         let slot = match name {
             "model" => &mut self.model,
             "usage" => &mut self.usage,
             "error" => &mut self.error,
+            "object" => &mut self.object,
+            "message" | "detail" | "msg" => &mut self.complaint,
             _ => return map.next_value::<IgnoredAny>().map(|_| ()),
         };
         let raw: &'a RawValue = map.next_value()?;
-        *slot = Some(raw.get()).filter(|raw| *raw != "null");
+        // A second, empty member of the same name does not take the first one back.
+        *slot = Some(raw.get()).filter(|raw| *raw != "null").or(*slot);
         Ok(())
     }
 }

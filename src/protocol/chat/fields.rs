@@ -95,6 +95,8 @@ pub(super) enum Shape {
     Flag,
     /// Any JSON object.
     Free,
+    /// Any JSON array.
+    List,
     /// An object of numbers.
     Numbers,
     /// One string, or at most this many.

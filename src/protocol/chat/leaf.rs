@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{self, Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::fields::{Action, Field, Shape};
@@ -21,6 +23,8 @@ const MAX_MODEL_BYTES: usize = 256;
 const MAX_NUMBER_BYTES: usize = 64;
 /// The longest raw string that is compared with a list of words, in bytes.
 const MAX_WORD_BYTES: usize = 256;
+/// The most modalities of one request; there is one that is passed.
+const MAX_MODALITIES: usize = 16;
 
 type Outcome = Result<(), Stopped>;
 
@@ -82,6 +86,7 @@ impl Walk<'_> {
             Shape::Integer => self.integer(raw).map(|_| ()),
             Shape::Flag => self.flag(raw).map(|_| ()),
             Shape::Free => self.free(raw),
+            Shape::List => self.list(raw),
             Shape::Numbers => self.numbers(raw),
             Shape::Texts(limit) => self.texts(raw, limit),
             Shape::ImageUrl => self.image(raw),
@@ -200,6 +205,13 @@ impl Walk<'_> {
         json::check(raw, &mut self.nodes).map_err(|flaw| self.stop(InvalidRequest, flaw.says()))
     }
 
+    fn list(&mut self, raw: &str) -> Outcome {
+        if !raw.starts_with('[') {
+            return Err(self.stop(InvalidRequest, "must be an array"));
+        }
+        json::check(raw, &mut self.nodes).map_err(|flaw| self.stop(InvalidRequest, flaw.says()))
+    }
+
     fn numbers(&mut self, raw: &str) -> Outcome {
         self.free(raw)?;
         match serde_json::from_str::<HashMap<Cow<'_, str>, f64>>(raw) {
@@ -213,11 +225,9 @@ impl Walk<'_> {
         if raw.starts_with('"') {
             return self.sound(raw, &says);
         }
-        match serde_json::from_str::<Vec<&RawValue>>(raw) {
-            Ok(texts) if texts.len() <= limit => {
-                texts.iter().try_for_each(|text| self.sound(text.get(), &says))
-            }
-            _ => Err(self.stop(InvalidRequest, &says)),
+        match elements(raw, limit) {
+            Some(texts) => texts.iter().try_for_each(|text| self.sound(text, &says)),
+            None => Err(self.stop(InvalidRequest, &says)),
         }
     }
 
@@ -233,9 +243,9 @@ impl Walk<'_> {
     }
 
     fn empty(&mut self, raw: &str) -> Outcome {
-        match serde_json::from_str::<Vec<&RawValue>>(raw) {
-            Ok(values) if values.is_empty() => Ok(()),
-            _ => Err(self.stop(ParameterNotAllowed, "is not passed on; leave it out")),
+        match elements(raw, 0) {
+            Some(_) => Ok(()),
+            None => Err(self.stop(ParameterNotAllowed, "is not passed on; leave it out")),
         }
     }
 
@@ -257,10 +267,12 @@ impl Walk<'_> {
     }
 
     fn modalities(&mut self, raw: &str) -> Outcome {
-        let Ok(asked) = serde_json::from_str::<Vec<Cow<'_, str>>>(raw) else {
-            return Err(self.stop(InvalidRequest, "must be an array of strings"));
+        let wrong = format!("must be an array of at most {MAX_MODALITIES} strings");
+        let Some(asked) = elements(raw, MAX_MODALITIES) else {
+            return Err(self.stop(InvalidRequest, &wrong));
         };
-        if asked.iter().all(|modality| modality == "text") {
+        asked.iter().try_for_each(|modality| self.sound(modality, &wrong))?;
+        if asked.iter().all(|modality| find_word(&["text"], modality).is_some()) {
             return Ok(());
         }
         let says = "may only be [\"text\"]: other output has no price here";
@@ -294,4 +306,31 @@ fn find_word(words: &[&'static str], raw: &str) -> Option<&'static str> {
     }
     let text = json::text(raw)?;
     words.iter().find(|word| **word == text).copied()
+}
+
+/// The raw elements of an array, unless it is none or has more than this many: what comes after
+/// is not looked at, so that a long array costs no more than a short one.
+fn elements(raw: &str, limit: usize) -> Option<Vec<&str>> {
+    struct Few(usize);
+
+    impl<'de> Visitor<'de> for Few {
+        type Value = Vec<&'de str>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "an array of at most {} elements", self.0)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut found = Vec::new();
+            while let Some(element) = seq.next_element::<&RawValue>()? {
+                if found.len() == self.0 {
+                    return Err(de::Error::custom("too many"));
+                }
+                found.push(element.get());
+            }
+            Ok(found)
+        }
+    }
+
+    serde_json::Deserializer::from_str(raw).deserialize_seq(Few(limit)).ok()
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
+use serde::de::IgnoredAny;
 
 use super::answer::{ProviderError, model_name, read_error};
 use super::chunk::{self, OutputText};
@@ -17,10 +18,18 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 pub enum StreamFault {
     /// The provider sent an error event, which is not passed on: it may hold a secret.
     Provider(ProviderError),
-    /// An event's data is no JSON.
+    /// An event's data is no JSON object.
     Garbage,
     /// An event is larger than is accepted.
     EventTooLarge,
+}
+
+/// What becomes of an event.
+enum Fate {
+    Passed,
+    Dropped,
+    /// It passes without the lines that no client acts on: they are a provider's own words.
+    Rewritten(Bytes),
 }
 
 /// Reads a stream of chat completion chunks while it passes.
@@ -36,6 +45,8 @@ pub struct StreamMeter {
     begun: bool,
     done: bool,
     usage: Option<ReportedUsage>,
+    /// Whether nothing that costs anything has come after that usage, which was no running count.
+    usage_is_final: bool,
     served_model: Option<String>,
     text: OutputText,
 }
@@ -52,6 +63,7 @@ impl StreamMeter {
             begun: false,
             done: false,
             usage: None,
+            usage_is_final: false,
             served_model: None,
             text: OutputText::default(),
         }
@@ -74,9 +86,14 @@ impl StreamMeter {
         while let Some(length) = self.scanner.next_end(rest.get(at..).unwrap_or_default()) {
             let end = at + length;
             match self.event(rest.get(at..end).unwrap_or_default()) {
-                Ok(true) => {}
-                Ok(false) => {
+                Ok(Fate::Passed) => {}
+                Ok(Fate::Dropped) => {
                     push(out, &rest, run, at);
+                    run = end;
+                }
+                Ok(Fate::Rewritten(event)) => {
+                    push(out, &rest, run, at);
+                    out.push_back(event);
                     run = end;
                 }
                 Err(found) => {
@@ -101,11 +118,7 @@ impl StreamMeter {
         if self.held.is_empty() {
             return Ok(());
         }
-        let event = self.held.split().freeze();
-        if self.event(&event)? {
-            out.push_back(event);
-        }
-        Ok(())
+        self.end_held(out)
     }
 
     /// Whether `data: [DONE]` has come.
@@ -113,9 +126,16 @@ impl StreamMeter {
         self.done
     }
 
-    /// The last usage that was reported.
+    /// The last usage that was reported; in a stream that broke it may be a running count.
     pub const fn usage(&self) -> Option<ReportedUsage> {
         self.usage
+    }
+
+    /// The last usage, if it holds though the stream broke: it came with the end of the answer (a
+    /// chunk without choices, or one with a finish reason) and no output came after it, or
+    /// `data: [DONE]` did.
+    pub const fn final_usage(&self) -> Option<ReportedUsage> {
+        if self.usage_is_final { self.usage } else { None }
     }
 
     /// The model that answers.
@@ -161,11 +181,18 @@ impl StreamMeter {
             return Ok(Bytes::new());
         };
         self.held.extend_from_slice(&chunk.split_to(end));
-        let event = self.held.split().freeze();
-        if self.event(&event)? {
-            out.push_back(event);
-        }
+        self.end_held(out)?;
         Ok(chunk)
+    }
+
+    fn end_held(&mut self, out: &mut VecDeque<Bytes>) -> Result<(), StreamFault> {
+        let event = self.held.split().freeze();
+        match self.event(&event)? {
+            Fate::Passed => out.push_back(event),
+            Fate::Dropped => {}
+            Fate::Rewritten(event) => out.push_back(event),
+        }
+        Ok(())
     }
 
     fn hold(&mut self, bytes: &[u8]) -> Result<(), StreamFault> {
@@ -176,8 +203,8 @@ impl StreamMeter {
         Ok(())
     }
 
-    /// Reads one event; tells whether it may pass.
-    fn event(&mut self, event: &[u8]) -> Result<bool, StreamFault> {
+    /// Reads one event; tells what becomes of it.
+    fn event(&mut self, event: &[u8]) -> Result<Fate, StreamFault> {
         // Whether the LF of a last CR LF has come yet must make no difference.
         let size = event.len() - usize::from(event.ends_with(b"\r\n"));
         if size > self.max_event_bytes {
@@ -189,25 +216,45 @@ impl StreamMeter {
             self.begun = true;
             event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event)
         };
-        self.passed = match sse::data(lines) {
-            Some(data) => self.data(&data)?,
+        let read = sse::read(lines);
+        let passes = match &read.data {
+            Some(data) => self.data(data, read.names_error)?,
+            None if read.names_error => return Err(StreamFault::Garbage),
             None => true,
         };
-        Ok(self.passed)
+        let fate = match (passes, read.has_asides) {
+            (false, _) => Fate::Dropped,
+            (true, true) => Fate::Rewritten(sse::without_asides(lines).into()),
+            (true, false) => Fate::Passed,
+        };
+        self.passed = matches!(fate, Fate::Passed);
+        Ok(fate)
     }
 
-    fn data(&mut self, data: &[u8]) -> Result<bool, StreamFault> {
+    /// Reads the data of an event; tells whether it may pass.
+    fn data(&mut self, data: &[u8], is_error: bool) -> Result<bool, StreamFault> {
         let text = data.trim_ascii();
+        if is_error {
+            return Err(match serde_json::from_slice::<IgnoredAny>(text) {
+                Ok(_) => StreamFault::Provider(read_error(text)),
+                Err(_) => StreamFault::Garbage,
+            });
+        }
         if text.is_empty() {
             return Ok(true);
         }
         if text == b"[DONE]" {
             self.done = true;
+            self.usage_is_final = self.usage.is_some();
             return Ok(true);
         }
+        let before = self.text.bytes();
         let chunk = chunk::read(text, &mut self.text).ok_or(StreamFault::Garbage)?;
-        if chunk.error.is_some() {
+        if chunk.is_error() {
             return Err(StreamFault::Provider(read_error(text)));
+        }
+        if self.text.bytes() > before {
+            self.usage_is_final = false;
         }
         let served = chunk.model.filter(|_| self.served_model.is_none());
         if let Some(name) = served.and_then(model_name) {
@@ -218,8 +265,9 @@ impl StreamMeter {
         };
         if let Some(usage) = usage::read(raw) {
             self.usage = Some(usage);
+            self.usage_is_final = !chunk.choices.any || chunk.choices.finished;
         }
-        Ok(self.show_usage || chunk.has_choices)
+        Ok(self.show_usage || chunk.choices.any)
     }
 }
 

@@ -6,9 +6,9 @@
 use super::fields::Action::{self, Bounded, Forced, Passed, Refused};
 use super::fields::Counts::{No, Structure, Text as AsText};
 use super::fields::Shape::{
-    Array, Choices, Content, Empty, Flag, Free, ImageUrl, IncludeUsage, Integer, Limit, Metadata,
-    Modalities, Model, Number, Numbers, Object, RunName, Seed, Store, Stream, Tag, Text, TextOr,
-    Texts, Tier, Word,
+    Array, Choices, Content, Empty, Flag, Free, ImageUrl, IncludeUsage, Integer, Limit, List,
+    Metadata, Modalities, Model, Number, Numbers, Object, RunName, Seed, Store, Stream, Tag, Text,
+    TextOr, Texts, Tier, Word,
 };
 use super::fields::{Counts, Field, Place, Shape};
 
@@ -53,6 +53,11 @@ const fn no(name: &'static str, note: &'static str) -> Field {
 
 const fn message(name: &'static str, shape: Shape, counts: Counts, note: &'static str) -> Field {
     row("messages[].", name, Passed, shape, counts, note)
+}
+
+/// A member of an answer that clients send back with it, though it is no part of a request.
+const fn echoed(name: &'static str, shape: Shape, note: &'static str) -> Field {
+    row("messages[].", name, Forced, shape, No, note)
 }
 
 /// A member of something that is counted as a whole.
@@ -139,7 +144,7 @@ pub(super) const STREAM_OPTIONS: [Field; 2] = [
     row("stream_options.", "include_obfuscation", Forced, Flag, No, "never sent"),
 ];
 
-pub(super) const MESSAGE: [Field; 10] = [
+pub(super) const MESSAGE: [Field; 14] = [
     message(
         "role",
         Word(ROLES),
@@ -155,6 +160,10 @@ pub(super) const MESSAGE: [Field; 10] = [
     message("reasoning_content", Text, AsText, ""),
     row("messages[].", "audio", Forced, Empty, No, "only null, as SDKs echo it"),
     row("messages[].", "annotations", Forced, Empty, No, "only null or empty, as SDKs echo it"),
+    echoed("reasoning", Text, "a string, as SDKs echo it; never sent"),
+    echoed("reasoning_details", List, "an array, as SDKs echo it; never sent"),
+    echoed("provider_specific_fields", Free, "an object, as SDKs echo it; never sent"),
+    echoed("thinking_blocks", List, "an array, as SDKs echo it; never sent"),
 ];
 
 const PART_AT: &str = "messages[].content[].";

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rungate::domain::id::RunId;
 use rungate::domain::key::TokenHash;
 use rungate::domain::reservation::{Ask, Refusal};
-use rungate::domain::run::{Registration, RunPatch, RunSnapshot, RunState};
+use rungate::domain::run::{Registration, RunPatch, RunSnapshot, RunStanding, RunState};
 use rungate::ledger::queue::Turn;
 use rungate::ledger::{
     CallRecord, Close, Grant, Ledger, LedgerError, Page, Registered, RunKey, RunRecord, RunsError,
@@ -25,6 +25,10 @@ impl Ledger for Broken {
     }
 
     async fn find(&self, _: RunKey) -> Result<Option<RunSnapshot>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn standings(&self, _: &[RunId]) -> Result<Vec<(RunId, RunStanding)>, LedgerError> {
         Err(gone())
     }
 

@@ -125,7 +125,8 @@ async fn names_of_a_run_must_be_uuids_that_agree() {
     let malformed = refused("invalid_run_id", "The run id is not a UUID.").param("run_id");
     let mismatch = refused(
         "run_id_mismatch",
-        "The credential, the header X-Run-Id and the body do not all name the same run. Name one.",
+        "The credential, the header X-Run-Id, the query and the body do not all name the same run. \
+         Name one.",
     )
     .param("run_id");
     let token = bearer(&a.token);

@@ -15,8 +15,7 @@ const HEAD: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
 const FIRST: &str =
     "data: {\"model\":\"gpt-4o-mini\", \"choices\":[ {\"delta\":{\"content\":\"\\u00e9 é\"}}]}\n\n";
-const REST: &str =
-    ": a comment\r\n\r\nevent: message\nid: 7\ndata: {\"choices\":[{\"delta\":{}}]}\n\n";
+const REST: &str = ":\n\nevent: message\nid: 7\ndata: {\"choices\":[{\"delta\":{}}]}\n\n";
 const WITH_USAGE: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":\
                           {\"prompt_tokens\":8,\"completion_tokens\":1}}\n\n";
 const USAGE: &str =

@@ -132,6 +132,35 @@ async fn a_run_sees_the_models_that_it_may_use_and_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_is_found_under_every_name_that_a_call_may_use() {
+    let stage = Stage::simulated(&[]).await;
+    let everything = stage.run(json!({})).await;
+    let narrow = stage.run(json!({"allowed_models": ["openai/gpt-4o"]})).await;
+    for (run, name, id) in [
+        (&everything, "deepseek-ai%2FDeepSeek-V3-0324", Some("deepseek-ai/DeepSeek-V3-0324")),
+        (&everything, "openai/gpt-4o-mini", Some(MODEL)),
+        (&everything, "openai%2Fgpt-4o%2Dmini", Some(MODEL)),
+        (&everything, "gpt-4o%2525mini", None),
+        (&everything, "groq/gpt-4o-mini", None),
+        (&everything, "nobody/gpt-4o-mini", None),
+        (&everything, "%ff", None),
+        (&narrow, "gpt-4o", Some("gpt-4o")),
+        (&narrow, "openai/gpt-4o", Some("gpt-4o")),
+        (&narrow, "openai/gpt-4o-mini", None),
+    ] {
+        let answer = get(stage.client(), &format!("/v1/models/{name}"), run).await;
+        match id {
+            Some(id) => assert_eq!(answer.json()["id"], id, "{name}"),
+            None => assert_eq!((answer.status, answer.code().as_str()), (404, "not_found")),
+        }
+        let below = format!("/r/{}/v1/models/{name}", run.token);
+        let request = stage.client().http.get(format!("{}{below}", stage.client().data));
+        assert_eq!(Answer::of(request.send().await.unwrap()).await.status, answer.status, "{name}");
+    }
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_reads_its_own_usage_in_the_published_shape() {
     let stage = Stage::simulated(&[]).await;
     let run = stage.run(json!({"cost_limit_usd": "1.00"})).await;

@@ -151,6 +151,12 @@ async fn neither_the_key_nor_the_address_of_a_provider_reaches_a_client() {
         "message": says, "type": PROVIDER_KEY, "code": PROVIDER_KEY, "param": PROVIDER_KEY,
     }});
     let error = error.to_string();
+    // As some providers and the proxies before them spell it, and with the key across every cut.
+    let bare = json!({"object": "error", "message": says}).to_string();
+    let detail = json!({"detail": says}).to_string();
+    let far = format!("{}{PROVIDER_KEY}", "a ".repeat(1020));
+    let far_error = json!({"message": far}).to_string();
+    let endless = format!("{}{PROVIDER_KEY}", "a".repeat((64 << 10) - 8));
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
     for (name, bytes) in [
         ("400", response("400 Bad Request", "application/json", &error)),
@@ -162,6 +168,18 @@ async fn neither_the_key_nor_the_address_of_a_provider_reaches_a_client() {
         ("error under 200", response("200 OK", "application/json", &error)),
         ("error in a stream", format!("{head}data: {error}\n\n")),
         ("garbage in a stream", format!("{head}data: {says}\n\n")),
+        ("bare error under 200", response("200 OK", "application/json", &bare)),
+        ("detail under 200", response("200 OK", "application/json", &detail)),
+        ("bare error in a stream", format!("{head}data: {bare}\n\n")),
+        ("detail in a stream", format!("{head}data: {detail}\n\n")),
+        ("named error in a stream", format!("{head}event: error\ndata: {bare}\n\n")),
+        ("comment in a stream", format!("{head}: {says}\n\ndata: {DONE}\n\n")),
+        ("comment beside data in a stream", format!("{head}: {says}\ndata: {DONE}\n\n")),
+        ("no event in a stream", format!("{head}{error}\n\n")),
+        ("400 across the cut", response("400 Bad Request", "application/json", &far_error)),
+        ("500 across the cut", response("500 Internal Server Error", "text/plain", &far)),
+        ("500 across the limit", response("500 Internal Server Error", "text/plain", &endless)),
+        ("500 of any JSON", response("500 Error", "application/json", &json!([says]).to_string())),
         (
             "a redirect",
             "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"
@@ -185,6 +203,7 @@ async fn neither_the_key_nor_the_address_of_a_provider_reaches_a_client() {
         for secret in secrets {
             assert!(!all_of(&answer).contains(secret), "{name}: {secret} in {answer:?}");
         }
+        assert!(!answer.text.contains(&PROVIDER_KEY[..8]), "{name}: {answer:?}");
         assert_eq!(answer.header("openai-organization"), None);
         stage.end().await;
     }

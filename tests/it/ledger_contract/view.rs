@@ -132,7 +132,7 @@ impl Verdict {
                 Refusal::RunClosed(_) => "run_closed",
                 Refusal::RunExpired => "run_expired",
                 Refusal::RunNotActive(_) => "run_not_active",
-                Refusal::Behind => "behind",
+                Refusal::Behind { .. } => "behind",
                 Refusal::Budget { unit: Unit::Calls, .. } => "budget calls",
                 Refusal::Budget { unit: Unit::Tokens, .. } => "budget tokens",
                 Refusal::Budget { unit: Unit::Usd, .. } => "budget usd",
@@ -142,7 +142,7 @@ impl Verdict {
 
     /// Whether a wait is worth it: the call has joined the queue.
     pub(crate) fn waits(&self) -> bool {
-        matches!(self, Self::Refused(Refusal::Behind | Refusal::Budget { .. }))
+        matches!(self, Self::Refused(Refusal::Behind { .. } | Refusal::Budget { .. }))
     }
 }
 

@@ -5,7 +5,7 @@ use rungate::domain::usage::{Tokens, Usage};
 use rungate::protocol::chat::{Answer, AnswerFault, ProviderError, read_answer, read_error};
 
 fn usage(raw: &str) -> Option<ReportedUsage> {
-    read_answer(format!("{{\"usage\":{raw}}}").as_bytes()).unwrap().usage
+    read_answer(format!("{{\"choices\":[],\"usage\":{raw}}}").as_bytes()).unwrap().usage
 }
 
 #[test]
@@ -20,20 +20,48 @@ fn an_answer_names_its_model_and_usage_and_the_rest_is_ignored() {
         usage: Some(ReportedUsage::Counted(counted)),
     };
     assert_eq!(read_answer(body), Ok(answer));
-    for bare in ["{}", r#"{"model":7,"usage":null,"error":null}"#, r#"{"model":"a\u001bb"}"#] {
+    for bare in [
+        r#"{"choices":[]}"#,
+        r#"{"choices":null}"#,
+        r#"{"choices":[],"model":7,"usage":null,"error":null,"object":"x","message":null}"#,
+        r#"{"choices":[],"model":"a\u001bb","message":"m"}"#,
+    ] {
         assert_eq!(read_answer(bare.as_bytes()), Ok(Answer::default()), "{bare}");
     }
-    let long = format!(r#"{{"model":"{}"}}"#, "m".repeat(300));
+    let long = format!(r#"{{"choices":[],"model":"{}"}}"#, "m".repeat(300));
     assert_eq!(read_answer(long.as_bytes()), Ok(Answer::default()));
 }
 
 #[test]
 fn what_is_no_answer_is_told_apart() {
-    for garbage in ["", "null", "[]", "<html>", "{\"a\":", "{} x", "7"] {
+    for garbage in [
+        "",
+        "null",
+        "[]",
+        "<html>",
+        "{\"a\":",
+        "{} x",
+        "7",
+        "{}",
+        r#"{"model":"m","usage":{"prompt_tokens":1,"completion_tokens":1}}"#,
+        r#"{"message":null}"#,
+    ] {
         assert_eq!(read_answer(garbage.as_bytes()), Err(AnswerFault::Garbage), "{garbage}");
     }
-    let body = br#"{"error":{"message":"no","type":"t"}}"#;
-    assert_eq!(read_answer(body), Err(AnswerFault::Provider(read_error(body))));
+    for error in [
+        r#"{"error":{"message":"no","type":"t"}}"#,
+        r#"{"error":"no","choices":[]}"#,
+        r#"{"object":"error","message":"no","choices":[]}"#,
+        r#"{"object":"err\u006fr","message":"no"}"#,
+        r#"{"message":"no"}"#,
+        r#"{"detail":"no","choices":null}"#,
+        r#"{"detail":[{"msg":"no"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#,
+        r#"{"msg":"no"}"#,
+    ] {
+        let read = read_error(error.as_bytes());
+        assert_eq!(read.message.as_deref(), Some("no"), "{error}");
+        assert_eq!(read_answer(error.as_bytes()), Err(AnswerFault::Provider(read)), "{error}");
+    }
 }
 
 #[test]
@@ -139,6 +167,16 @@ fn errors_are_read_in_every_shape_that_is_in_use() {
     {
         check(none, [None; 4]);
     }
-    let long = format!(r#"{{"message":"{}"}}"#, "é".repeat(10_000));
-    assert_eq!(read_error(long.as_bytes()).message.unwrap().len(), 4096);
+}
+
+#[test]
+fn long_errors_are_kept_whole_to_64_kibibytes_and_then_to_the_last_whole_word() {
+    let check = |message: String, kept: usize| {
+        let body = format!(r#"{{"message":"{message}"}}"#);
+        let read = read_error(body.as_bytes()).message.unwrap();
+        assert_eq!(read, message[..kept]);
+    };
+    check("é".repeat(32 << 10), 64 << 10);
+    check(format!("{} sentinel-key", "é".repeat((32 << 10) - 4)), (64 << 10) - 8);
+    check(format!("{} s", "a".repeat(64 << 10)), 0);
 }

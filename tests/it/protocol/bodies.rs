@@ -11,7 +11,7 @@ use rungate::providers::REGISTRY;
 use serde_json::{Value, json};
 
 use super::generate::{body, scramble, without_nulls};
-use super::{accept, dialect, message, part, with};
+use super::{accept, dialect, message, parse, part, with};
 
 const BOUND: Tokens = Tokens::new(100);
 
@@ -103,6 +103,39 @@ fn what_sdks_echo_back_is_accepted() {
         "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"},
             "type": "function", "index": 0}]});
     assert_eq!(sent["messages"][0], expected);
+}
+
+#[test]
+fn what_providers_add_to_an_answer_may_come_back_and_is_neither_sent_nor_counted() {
+    let message = |echo: &str| {
+        format!(r#"{{"model":"m","messages":[{{"role":"assistant","content":"hi"{echo}}}]}}"#)
+    };
+    let echo = r#","reasoning":"long thoughts","reasoning_details":[{"type":"reasoning.text",
+        "text":"t"}],"provider_specific_fields":{"a":[1]},"thinking_blocks":[{"type":"thinking"}]"#;
+    let nulls = r#","reasoning":null,"reasoning_details":null,"provider_specific_fields":null,
+        "thinking_blocks":null"#;
+    for echo in [echo, nulls] {
+        let (plain, with) = (accept(&message("")), accept(&message(echo)));
+        assert_eq!(with.text_bytes, plain.text_bytes);
+        assert_eq!(upstream(&message(echo), "chutes"), upstream(&message(""), "chutes"));
+    }
+    for (wrong, says) in [
+        (r#""reasoning":1"#, "`messages[0].reasoning` must be a string."),
+        (r#""reasoning_details":{}"#, "`messages[0].reasoning_details` must be an array."),
+        (
+            r#""provider_specific_fields":[]"#,
+            "`messages[0].provider_specific_fields` must be an object.",
+        ),
+        (r#""thinking_blocks":"x""#, "`messages[0].thinking_blocks` must be an array."),
+        (
+            r#""thinking_blocks":[{"a":1,"a":1}]"#,
+            "`messages[0].thinking_blocks` has an object with the same key twice; give each key \
+             once.",
+        ),
+    ] {
+        let fault = parse(&message(&format!(",{wrong}"))).map(|_| ()).unwrap_err();
+        assert_eq!(fault.message(), says);
+    }
 }
 
 #[test]

@@ -107,3 +107,33 @@ fn a_million_messages_parts_or_tools_are_refused_early() {
     let body = format!(r#"{{"model":"m","messages":[{}]}}"#, many(&full, 9));
     check_all(&[body], BAD, "messages[8].content");
 }
+
+#[test]
+fn an_endless_array_of_plain_values_is_refused_at_its_first_element_too_many() {
+    for (item, count) in [("1", 5_000_000), ("\"text\"", 1_000_000)] {
+        let array = format!("[{}]", vec![item; count].join(","));
+        check(&[
+            (
+                with(&format!("\"stop\":{array}")),
+                BAD,
+                Some("stop"),
+                "`stop` must be a string or an array of at most 16 strings.",
+            ),
+            (
+                with(&format!("\"modalities\":{array}")),
+                BAD,
+                Some("modalities"),
+                "`modalities` must be an array of at most 16 strings.",
+            ),
+            (
+                message(&format!("\"annotations\":{array}")),
+                "parameter_not_allowed",
+                Some("messages[0].annotations"),
+                "`messages[0].annotations` is not passed on; leave it out.",
+            ),
+        ]);
+    }
+    check_all(&[with("\"modalities\":[1]"), with("\"modalities\":{}")], BAD, "modalities");
+    assert!(parse(&with("\"modalities\":[\"te\\u0078t\"]")).is_ok());
+    assert!(parse(&message("\"annotations\":[ ]")).is_ok());
+}

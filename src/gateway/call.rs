@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::Target;
 use crate::catalog::tokenizer::Tokenizer;
 use crate::domain::bound::{InputShape, input_bound};
+use crate::domain::fault::Fault;
 use crate::domain::id::{Attempt, ReservationId};
 use crate::domain::money::Usd;
 use crate::domain::settlement::{Charge, CostSource, Ending, Flag, Terms};
@@ -17,8 +18,8 @@ use crate::ledger::{Grant, Outcome};
 use crate::limits::Permit;
 use crate::protocol::chat::TextCounter;
 
-use super::{Busy, Gateway};
 use super::directory::KnownRun;
+use super::{Busy, Gateway};
 
 /// What a client sees if it has gone: nothing. It is only recorded.
 pub const CLIENT_GONE: u16 = 499;
@@ -36,6 +37,14 @@ pub struct CallReport {
     pub remaining: Usd,
     /// What the client got.
     pub status: u16,
+}
+
+/// A call that failed after it was admitted, and what it cost all the same.
+pub struct Failed {
+    /// What the client hears.
+    pub fault: Fault,
+    /// What is booked.
+    pub charge: Charge,
 }
 
 /// How the input of a call is counted when the provider did not say.

@@ -9,13 +9,13 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Response};
 use tokio::time::Instant;
 
-use crate::domain::fault::{Code, Fault};
+use crate::domain::fault::Code;
 use crate::domain::settlement::{Charge, Ending};
 use crate::upstream::retry_after::retry_after_seconds;
 use crate::upstream::{Access, SendError};
 
 use super::body::{Incoming, Piece};
-use super::call::{CLIENT_GONE, OpenCall};
+use super::call::{CLIENT_GONE, Failed, OpenCall};
 use super::failure;
 use super::relay::Relay;
 use super::whole::{Whole, WholeAnswer};
@@ -31,14 +31,6 @@ pub enum Answer {
     Whole(WholeAnswer),
     /// It goes on as a stream.
     Stream(Box<Relay>),
-}
-
-/// A call that failed after it was admitted, and what it cost all the same.
-pub struct Failed {
-    /// What the client hears.
-    pub fault: Fault,
-    /// What is booked.
-    pub charge: Charge,
 }
 
 /// A request on its way. Dropped while it is – the client has gone – it leaves the answer to a task

@@ -18,10 +18,10 @@ use crate::limits::{Permit, RateStanding};
 use crate::protocol::chat::ChatRequest;
 
 use super::admission::{Admitted, Candidate};
-use super::call::{InputCount, OpenCall};
+use super::call::{Failed, InputCount, OpenCall};
 use super::caller::{Caller, Identity, Presented};
 use super::directory::KnownRun;
-use super::exchange::{Answer, Failed, exchange};
+use super::exchange::{Answer, exchange};
 use super::relay::Relay;
 use super::{Busy, Gateway, draining, unavailable};
 

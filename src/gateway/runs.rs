@@ -180,11 +180,7 @@ impl Gateway {
     ///
     /// # Errors
     /// 404 if there is no such run.
-    pub async fn wait_final(
-        &self,
-        run: RunId,
-        wait: Duration,
-    ) -> Result<RunRecord, Fault> {
+    pub async fn wait_final(&self, run: RunId, wait: Duration) -> Result<RunRecord, Fault> {
         let deadline = Instant::now() + wait;
         let mut pause = FIRST_PAUSE;
         loop {

@@ -9,8 +9,7 @@ use crate::domain::settlement::{Charge, Ending};
 use crate::protocol::chat::answer::{Answer, AnswerFault, read_answer};
 
 use super::body::{Incoming, Piece};
-use super::call::{CLIENT_GONE, OpenCall};
-use super::exchange::Failed;
+use super::call::{CLIENT_GONE, Failed, OpenCall};
 use super::failure;
 
 /// An answer that is being read. Dropped before its end – the client has gone – it leaves the rest

@@ -151,12 +151,7 @@ impl State {
         Ok(record)
     }
 
-    fn list(
-        &self,
-        status: Option<RunState>,
-        page: Page,
-        now: DateTime<Utc>,
-    ) -> Vec<RunRecord> {
+    fn list(&self, status: Option<RunState>, page: Page, now: DateTime<Utc>) -> Vec<RunRecord> {
         let start = match page.after.map(RunId::from_uuid) {
             None => Bound::Unbounded,
             Some(after) => match self.runs.get(&after) {

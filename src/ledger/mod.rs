@@ -16,7 +16,9 @@ use crate::domain::id::{Attempt, ReservationId, RunId};
 use crate::domain::key::TokenHash;
 use crate::domain::money::Usd;
 use crate::domain::reservation::{Ask, Refusal, Reservation};
-use crate::domain::run::{Registration, RunPatch, RunSnapshot, RunStanding, RunState, StateAdmission};
+use crate::domain::run::{
+    Registration, RunPatch, RunSnapshot, RunStanding, RunState, StateAdmission,
+};
 use crate::domain::settlement::{Charge, CostSource};
 
 pub mod queue;

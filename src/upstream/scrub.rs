@@ -103,7 +103,7 @@ enum Before {
     Api,
     /// The name of a credential.
     Name,
-    /// A scheme of authorization, or a name: a token may follow, or an ordinary word.
+    /// `bearer`: a token may follow, or an ordinary word.
     Scheme,
     /// The name of a credential and a `:` or `=`: its value follows.
     Assigned,
@@ -160,7 +160,7 @@ impl Words {
         let names = is_credential(tail) || (before == Before::Api && tail == "key");
         match (names, assigns) {
             (true, true) => Before::Assigned,
-            (true, false) if SCHEMES.contains(&name) => Before::Scheme,
+            (true, false) if name == "bearer" => Before::Scheme,
             (true, false) => Before::Name,
             (false, _) if name == "api" => Before::Api,
             (false, _) => Before::Nothing,
@@ -216,7 +216,7 @@ mod tests {
             "This model's maximum context length is 8192 tokens.",
             "max_tokens: 5 is too small",
             "max_tokens=5, temperature=0.5, top_p:1 and max_token: 7",
-            "Try again at 12:30, or 2026-01-02T12:30:59.123Z.",
+            "Stopped at token 42. Try again at 12:30, or 2026-01-02T12:30:59.123Z.",
             "`messages[0].content` must be a string: got 5",
             "The request token limit is 4096; a secret is kept by its bearer",
             "model gpt-4.1-mini:2024 and claude-3.5-sonnet:20240620 in v1.2.3",

@@ -29,7 +29,7 @@ pub(super) async fn create(
         let opened = exchange.operator.gateway.register(registrations).await?;
         let any_new = opened.iter().any(|run| run.token.is_some());
         let status = if any_new { StatusCode::CREATED } else { StatusCode::OK };
-        let mut views: Vec<_> = opened.into_iter().map(|run| RunView::opened(run)).collect();
+        let mut views: Vec<_> = opened.into_iter().map(RunView::opened).collect();
         match views.pop_if(|_| alone) {
             Some(view) => exchange.json(status, &view),
             None => exchange.json(status, &views),
@@ -50,7 +50,7 @@ pub(super) async fn list(request: HttpRequest, operator: web::Data<Operator>) ->
         let (status, page) = (status.transpose()?, paging::read(&query)?);
         let found = exchange.operator.gateway.runs(status, page).await?;
         let next = found.rows.last().filter(|_| found.more).map(|record| record.run.id.to_string());
-        let data = found.rows.into_iter().map(|record| RunView::of(record)).collect();
+        let data = found.rows.into_iter().map(RunView::of).collect();
         exchange.json(StatusCode::OK, &ListView { data, next })
     };
     exchange.answer(work).await

@@ -161,8 +161,7 @@ pub const NEXT_ATTEMPT: &str = "UPDATE runs SET state = $2, attempt = attempt + 
     version = version + 1 WHERE id = $1";
 
 /// Replaces a token.
-pub const SET_TOKEN: &str =
-    "UPDATE runs SET token_hash = $2, version = version + 1 WHERE id = $1";
+pub const SET_TOKEN: &str = "UPDATE runs SET token_hash = $2, version = version + 1 WHERE id = $1";
 
 /// Tells every gateway that a run changed.
 pub const NOTIFY_RUN: &str = "SELECT pg_notify('rungate', 'run:' || $1)";

@@ -1,4 +1,6 @@
-//! What a word looks like: a key, a credential beside its name, an address. Words come in lower case.
+//! What a word looks like: a key, a credential beside its name, an address.
+//!
+//! Words come in lower case.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -34,7 +34,7 @@ pub(super) const NOBODY: &str = "11111111-2222-4333-8444-555555555555";
 
 pub(super) struct App {
     pub(super) gateway: Arc<Gateway>,
-    base: String,
+    pub(super) base: String,
     client: reqwest::Client,
 }
 

@@ -82,6 +82,23 @@ async fn the_credential_comes_before_everything_but_size_and_encoding() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_closed_on_a_body_that_does_not_end() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let app = App::new().await;
+    let address = app.base.trim_start_matches("http://");
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = "POST /runs HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    let spaces = " ".repeat(MAX_BODY_BYTES + 1);
+    let request = format!("{head}{:x}\r\n{spaces}\r\n", spaces.len());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answered = String::new();
+    let reading = stream.read_to_string(&mut answered);
+    let read = tokio::time::timeout(std::time::Duration::from_secs(10), reading).await;
+    read.expect("the connection stays open").unwrap();
+    assert!(answered.starts_with("HTTP/1.1 413 "), "{answered}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_body_comes_before_the_run_and_the_run_before_its_state() {
     let app = App::new().await;
     for (method, path, body) in OF_A_RUN {

@@ -98,6 +98,10 @@ const CHUNK: &str =
     r#"data: {"model":"gpt-4o-mini","choices":[{"index":0,"delta":{"content":"Hello"}}]}"#;
 const USAGE: &str =
     r#"data: {"choices":[],"usage":{"prompt_tokens":8,"completion_tokens":2,"total_tokens":10}}"#;
+const RUNNING: &str = concat!(
+    r#"data: {"choices":[{"index":0,"delta":{"content":" there"}}],"#,
+    r#""usage":{"prompt_tokens":8,"completion_tokens":2}}"#
+);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_a_stream_is_its_usage_or_its_last_word() {
@@ -114,6 +118,13 @@ async fn the_end_of_a_stream_is_its_usage_or_its_last_word() {
             "upstream_error",
             said,
         ),
+        (
+            "garbage after a running usage",
+            &[CHUNK, RUNNING, "data: {"],
+            "upstream_error",
+            Booked::Estimate,
+        ),
+        ("a last word after a running usage", &[CHUNK, RUNNING, "data: [DONE]"], "", said),
         ("garbage after the usage", &[CHUNK, USAGE, "data: {"], "upstream_error", said),
         ("usage twice, the last counts", &[CHUNK, &USAGE.replace('8', "9"), USAGE], "", said),
     ] {

@@ -150,8 +150,14 @@ fn a_call_with_two_faults_gets_the_first_in_the_published_order() {
     let (token, other) = (TokenHash::of("rg-run-a"), TokenHash::of("rg-run-b"));
     let check = |state, authority, require_token, expires_in: Option<i64>, expected| {
         let expires_at = expires_in.map(|seconds| now + chrono::TimeDelta::seconds(seconds));
-        let standing =
-            RunStanding { state, attempt: Attempt::FIRST, token, expires_at, cut: false, version: 0 };
+        let standing = RunStanding {
+            state,
+            attempt: Attempt::FIRST,
+            token,
+            expires_at,
+            cut: false,
+            version: 0,
+        };
         assert_eq!(check_standing(&standing, require_token, authority, now), expected);
     };
     let (good, bad, bare) = (Authority::Token(token), Authority::Token(other), Authority::RunId);

@@ -90,7 +90,9 @@ fn the_streams_of_providers_are_metered() {
     let check = |name: &str, model: &str, text: &str, classes| {
         let seen = whole(&fixture(name), true);
         assert_eq!(seen.result, Ok(()), "{name}");
-        let all = fixture(name).replace(": OPENROUTER PROCESSING\r\n\r\n", ":\n\n");
+        let all = fixture(name)
+            .replace(": OPENROUTER PROCESSING\r\n\r\n", ":\n\n")
+            .replace(": keep-alive\n\n", ":\n\n");
         assert_eq!(seen.passed, all, "{name}: everything passes if usage is shown");
         assert_eq!(seen.model.as_deref(), Some(model), "{name}");
         assert_eq!(seen.text, text, "{name}");

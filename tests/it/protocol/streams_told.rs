@@ -8,7 +8,6 @@ use super::streams::{DONE, HI, USAGE, counted, whole};
 fn errors_are_recognised_in_every_shape_that_is_in_use() {
     for error in [
         r#"data: {"error":"no"}"#,
-        r#"data: {"error":"no","error":null,"choices":[]}"#,
         r#"data: {"object":"error","message":"no","type":"BadRequestError","code":400}"#,
         r#"data: {"object":"err\u006fr","message":"no","choices":[],"usage":null}"#,
         r#"data: {"message":"no"}"#,
@@ -23,6 +22,8 @@ fn errors_are_recognised_in_every_shape_that_is_in_use() {
         let Err(StreamFault::Provider(read)) = seen.result else { panic!("{error}") };
         assert_eq!(read.message.as_deref(), Some("no"), "{error}");
     }
+    let taken_back = whole("data: {\"error\":\"no\",\"error\":null,\"choices\":[]}\n\n", true);
+    assert!(matches!(taken_back.result, Err(StreamFault::Provider(_))), "{taken_back:?}");
     for fine in [
         r#"data: {"choices":[],"message":"m"}"#,
         r#"data: {"usage":{"prompt_tokens":1,"completion_tokens":1},"detail":"d"}"#,

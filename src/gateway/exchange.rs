@@ -20,9 +20,6 @@ use super::failure;
 use super::relay::Relay;
 use super::whole::{Whole, WholeAnswer};
 
-/// Most bytes of a failure's body that are read for its message.
-const MAX_FAILURE_BYTES: usize = 64 << 10;
-
 type Head = Pin<Box<dyn Future<Output = Result<Response, SendError>> + Send>>;
 
 /// How an answer begins.
@@ -161,7 +158,7 @@ async fn read_failure(incoming: &mut Incoming) -> Vec<u8> {
     let reading = async {
         while let Piece::Chunk(chunk) = incoming.next().await {
             body.extend_from_slice(&chunk);
-            if body.len() >= MAX_FAILURE_BYTES {
+            if body.len() >= failure::MAX_FAILURE_BYTES {
                 break;
             }
         }

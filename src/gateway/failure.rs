@@ -14,7 +14,7 @@ use super::{Gateway, draining};
 const MAX_RETRY_AFTER: u32 = 600;
 
 /// As much of a failure's body as is read, in bytes.
-const MAX_FAILURE_BYTES: usize = 64 << 10;
+pub(super) const MAX_FAILURE_BYTES: usize = 64 << 10;
 
 /// What was bought from a provider that answered with this status before any body.
 pub(super) fn ending_of_status(status: StatusCode) -> Ending {
@@ -39,6 +39,7 @@ pub(super) fn fault_of_status(
             "The provider refused the gateway's credential. Tell the operator; retrying will not \
              help until it is mended.",
         )
+        .not_retryable()
         .upstream(UpstreamFailure { status: Some(status.as_u16()), body: String::new() }),
         code => {
             let shown = match read.message {

@@ -76,7 +76,9 @@ impl Reading {
             let piece = tokio::select! {
                 biased;
                 piece = self.incoming.next() => piece,
-                () = self.call.cut.cancelled() => return Read::Failed(failure::cut(self.call.gateway())),
+                () = self.call.cut.cancelled() => {
+                    return Read::Failed(failure::cut(self.call.gateway()));
+                }
             };
             match piece {
                 Piece::Chunk(chunk) => {

@@ -67,12 +67,11 @@ impl Lane {
         let mut arrived = Vec::with_capacity(MAX_ASKS);
         while self.gather(&mut inbox, &mut arrived).await {
             let asks: Vec<admit::Job> = arrived.drain(..).filter_map(still_wanted).collect();
-            if asks.is_empty() {
-                self.write().await;
-            } else if self.unwritten.is_empty() {
-                self.decide(asks).await;
-            } else {
-                self.step(asks).await;
+            match (self.unwritten.is_empty(), asks.is_empty()) {
+                (true, true) => {}
+                (true, false) => self.decide(asks).await,
+                (false, true) => self.write().await,
+                (false, false) => self.step(asks).await,
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::domain::fault::Code;
 use crate::domain::settlement::{Charge, Ending};
 use crate::upstream::retry_after::retry_after_seconds;
-use crate::upstream::{Access, SendError};
+use crate::upstream::{Access, SendError, Sent};
 
 use super::body::{Incoming, Piece};
 use super::call::{CLIENT_GONE, Failed, OpenCall};
@@ -34,6 +34,7 @@ pub enum Answer {
 /// that reads it to its usage.
 struct OnItsWay {
     waiting: Option<(Head, OpenCall)>,
+    sent: Sent,
     stream: bool,
     end: Instant,
 }
@@ -52,8 +53,10 @@ pub async fn exchange(
 ) -> Result<Answer, Failed> {
     let end = Instant::now() + call.gateway().policy.deadlines.whole;
     let (client, access) = (client.clone(), access.clone());
-    let head: Head = Box::pin(async move { access.send_chat(&client, body, stream).await });
-    let mut way = OnItsWay { waiting: Some((head, call)), stream, end };
+    let sent = Sent::default();
+    let told = sent.clone();
+    let head: Head = Box::pin(async move { access.send_chat(&client, body, stream, told).await });
+    let mut way = OnItsWay { waiting: Some((head, call)), sent, stream, end };
     let (call, response) = way.head().await?;
     if !response.status().is_success() {
         return Err(refused(call, response, end).await);
@@ -74,9 +77,11 @@ impl OnItsWay {
             biased;
             outcome = head.as_mut() => outcome.map_err(failure::fault_of_send),
             () = tokio::time::sleep_until(self.end) => {
-                Err((Ending::Unknown, failure::timed_out()))
+                Err((given_up(&self.sent), failure::timed_out()))
             }
-            () = call.cut.cancelled() => Err((Ending::Unknown, failure::cut(call.gateway()))),
+            () = call.cut.cancelled() => {
+                Err((given_up(&self.sent), failure::cut(call.gateway())))
+            }
         };
         let Some((_, call)) = self.waiting.take() else { return Err(nothing()) };
         match outcome {
@@ -111,9 +116,15 @@ impl Drop for OnItsWay {
     fn drop(&mut self) {
         let Some(waiting) = self.waiting.take() else { return };
         let gateway = Arc::clone(waiting.1.gateway());
-        let way = Self { waiting: Some(waiting), stream: self.stream, end: self.end };
+        let (sent, stream, end) = (self.sent.clone(), self.stream, self.end);
+        let way = Self { waiting: Some(waiting), sent, stream, end };
         gateway.spawn(way.unread());
     }
+}
+
+/// What was bought from a provider that we no longer wait for.
+fn given_up(sent: &Sent) -> Ending {
+    if sent.happened() { Ending::Unknown } else { Ending::NothingBought }
 }
 
 fn is_event_stream(response: &Response) -> bool {

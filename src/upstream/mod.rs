@@ -11,6 +11,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::providers::Provider;
 
+use outgoing::Outgoing;
+pub use outgoing::Sent;
+
+mod outgoing;
 pub mod scrub;
 pub mod retry_after;
 
@@ -97,7 +101,8 @@ impl Access {
         &self.secrets
     }
 
-    /// Sends a chat completion. Only these headers go upstream, whatever the client sent.
+    /// Sends a chat completion; `sent` tells whether anything may have been written. Only these
+    /// headers go upstream, whatever the client sent.
     ///
     /// # Errors
     /// If no answer began; the error says whether anything was sent.
@@ -106,6 +111,7 @@ impl Access {
         client: &Client,
         body: Bytes,
         stream: bool,
+        sent: Sent,
     ) -> Result<reqwest::Response, SendError> {
         const JSON: HeaderValue = HeaderValue::from_static("application/json");
         const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -113,15 +119,15 @@ impl Access {
             .post(self.chat.clone())
             .header(CONTENT_TYPE, JSON)
             .header(ACCEPT, if stream { EVENTS } else { JSON })
-            .body(body);
+            .body(reqwest::Body::wrap(Outgoing::new(body, sent.clone())));
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
         request.send().await.map_err(|error| {
-            let kind = match (error.is_connect(), error.is_timeout()) {
-                (true, true) => SendError::ConnectTimeout,
-                (true, false) => SendError::NotSent,
-                (false, _) => SendError::NoAnswer,
+            let kind = match (sent.happened(), error.is_timeout()) {
+                (true, _) => SendError::NoAnswer,
+                (false, true) => SendError::ConnectTimeout,
+                (false, false) => SendError::NotSent,
             };
             let error = error.without_url();
             tracing::warn!(

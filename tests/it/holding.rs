@@ -165,3 +165,27 @@ async fn a_shutdown_says_that_the_gateway_and_not_the_run_is_at_its_end() {
     assert!(report.findings.is_empty(), "{:?}", report.findings);
     assert_eq!(report.reservations, 0, "the cut call was charged its worst case and written");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_cut_before_anything_was_sent_costs_nothing() {
+    // It takes connections and never says a word, so no TLS session comes about.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("https://{}/v1", silent.local_addr().unwrap());
+    let database = postgres::database().await;
+    let settings = [("SIMULATE_PROVIDERS", "false"), ("OPENAI_BASE_URL", base.as_str())];
+    let gateway = TestGateway::serve(&database, &settings).await;
+    let client = gateway.client.clone();
+    let run = client.register(json!({"cost_limit_usd": "1"})).await;
+    let call = tokio::spawn(client.chat(&run, &prompt("hello")).send());
+    for _ in 0..400 {
+        if client.usage(&run).await["in_flight"] == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let bill = client.close(&run, &json!({"mode": "abort"})).await.json();
+    assert_eq!((&bill["settlement"], &bill["spent_usd"]), (&json!("final"), &json!("0")));
+    assert_eq!(one_call(&client, &run).await["cost_source"], "none");
+    assert_eq!(call.await.unwrap().unwrap().status(), 403);
+    gateway.stop().await;
+}

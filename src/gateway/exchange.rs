@@ -37,6 +37,7 @@ struct OnItsWay {
     sent: Sent,
     stream: bool,
     end: Instant,
+    unread: bool,
 }
 
 /// Sends an admitted call and reads the beginning of its answer.
@@ -56,7 +57,7 @@ pub async fn exchange(
     let sent = Sent::default();
     let told = sent.clone();
     let head: Head = Box::pin(async move { access.send_chat(&client, body, stream, told).await });
-    let mut way = OnItsWay { waiting: Some((head, call)), sent, stream, end };
+    let mut way = OnItsWay { waiting: Some((head, call)), sent, stream, end, unread: false };
     let (call, response) = way.head().await?;
     if !response.status().is_success() {
         return Err(refused(call, response, end).await);
@@ -114,10 +115,15 @@ impl OnItsWay {
 
 impl Drop for OnItsWay {
     fn drop(&mut self) {
+        // A task that is dropped itself – its runtime has ended – leaves nothing to another task:
+        // the call ends by being dropped.
+        if self.unread {
+            return;
+        }
         let Some(waiting) = self.waiting.take() else { return };
         let gateway = Arc::clone(waiting.1.gateway());
         let (sent, stream, end) = (self.sent.clone(), self.stream, self.end);
-        let way = Self { waiting: Some(waiting), sent, stream, end };
+        let way = Self { waiting: Some(waiting), sent, stream, end, unread: true };
         gateway.spawn(way.unread());
     }
 }

@@ -189,3 +189,35 @@ async fn a_call_that_is_cut_before_anything_was_sent_costs_nothing() {
     assert_eq!(call.await.unwrap().unwrap().status(), 403);
     gateway.stop().await;
 }
+
+/// A process that goes down without waiting drops its calls where no task can be started any more.
+#[test]
+fn a_call_that_outlives_the_runtime_ends_by_being_dropped() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let gateway = runtime.block_on(TestGateway::dev(&[]));
+    let run = Run { id: String::new(), token: uuid::Uuid::new_v4().to_string() };
+    let body = prompt("[[sim stall=head]] never answered").to_string();
+    let address = gateway.client.data.strip_prefix("http://").unwrap();
+    let mut socket = std::net::TcpStream::connect(address).unwrap();
+    write!(
+        socket,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        run.token,
+        body.len()
+    )
+    .unwrap();
+    let shared = std::sync::Arc::clone(&gateway.running.gateway);
+    let reaches = |calls: fn(usize) -> bool| {
+        (0..1000).any(|_| {
+            std::thread::sleep(Duration::from_millis(5));
+            calls(shared.in_flight())
+        })
+    };
+    // The request and the admitted call.
+    assert!(reaches(|calls| calls == 2), "the call is under way");
+
+    runtime.shutdown_background();
+    drop(socket);
+    assert!(reaches(|calls| calls == 0), "the call has ended");
+}

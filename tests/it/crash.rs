@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use rust_decimal::Decimal;
 use serde_json::json;
-use sqlx::Row as _;
+use sqlx::{Connection as _, Row as _};
 
 use crate::support::client::{Client, Run, prompt};
 use crate::support::gateway::TestGateway;
@@ -195,4 +195,43 @@ async fn a_private_postgres_outlives_its_gateway_in_data_only() {
     assert_eq!(gateway.client.usage(&run).await, before, "what was spent is still known");
     assert_eq!(gateway.terminate(), Some(0));
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_budget_holds_up_the_settlements_of_its_own_run_alone() {
+    let database = postgres::database().await;
+    let gateway = TestGateway::serve(&database, &[]).await;
+    let client = &gateway.client;
+    let locked = client.register(json!({"cost_limit_usd": "1"})).await;
+    // Enough others that some share the locked run's lane.
+    let mut others = Vec::new();
+    for _ in 0..8 {
+        others.push(client.register(json!({"cost_limit_usd": "1"})).await);
+    }
+    // The locked run's call ends first, so that the others' settlements find it in the way.
+    let mut calls = vec![slow_call(client, &locked, 1_500)];
+    calls.extend(others.iter().map(|run| slow_call(client, run, 2_200)));
+    for run in std::iter::once(&locked).chain(&others) {
+        until_in_flight(client, run).await;
+    }
+    let mut operator = postgres::connect(&database).await;
+    let mut lock = operator.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM budgets WHERE scope_id = $1::uuid FOR UPDATE")
+        .bind(&locked.id)
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+
+    for call in calls {
+        assert_eq!(call.await.unwrap(), Some(200));
+    }
+    for run in &others {
+        client.settled(run).await;
+    }
+    assert_eq!(client.usage(&locked).await["in_flight"], 1, "its budget is locked");
+    lock.rollback().await.unwrap();
+    let usage = client.settled(&locked).await;
+    assert_eq!(usage["models"][0]["cost_sources"], json!({"usage": 1}));
+    assert_sound(&database).await;
+    gateway.stop().await;
 }

@@ -12,8 +12,8 @@ use crate::support::gateway::TestGateway;
 use crate::support::postgres;
 use crate::support::provider::{ScriptedProvider, Then};
 
-/// Opens a stream over a bare socket, reads its head and then nothing more.
-fn stop_reading(client: &Client, run: &Run, body: &Value) -> std::net::TcpStream {
+/// Sends a call over a bare socket, and reads nothing.
+fn send_bare(client: &Client, run: &Run, body: &Value) -> std::net::TcpStream {
     let address = client.data.strip_prefix("http://").unwrap();
     let mut socket = std::net::TcpStream::connect(address).unwrap();
     let body = body.to_string();
@@ -25,6 +25,12 @@ fn stop_reading(client: &Client, run: &Run, body: &Value) -> std::net::TcpStream
         body.len()
     )
     .unwrap();
+    socket
+}
+
+/// Opens a stream, reads its head and then nothing more.
+fn stop_reading(client: &Client, run: &Run, body: &Value) -> std::net::TcpStream {
+    let mut socket = send_bare(client, run, body);
     socket.read_exact(&mut [0; 64]).unwrap();
     socket
 }
@@ -196,17 +202,8 @@ fn a_call_that_outlives_the_runtime_ends_by_being_dropped() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let gateway = runtime.block_on(TestGateway::dev(&[]));
     let run = Run { id: String::new(), token: uuid::Uuid::new_v4().to_string() };
-    let body = prompt("[[sim stall=head]] never answered").to_string();
-    let address = gateway.client.data.strip_prefix("http://").unwrap();
-    let mut socket = std::net::TcpStream::connect(address).unwrap();
-    write!(
-        socket,
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {}\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        run.token,
-        body.len()
-    )
-    .unwrap();
+    let body = prompt("[[sim stall=head]] never answered");
+    let socket = send_bare(&gateway.client, &run, &body);
     let shared = std::sync::Arc::clone(&gateway.running.gateway);
     let reaches = |calls: fn(usize) -> bool| {
         (0..1000).any(|_| {

@@ -4,6 +4,7 @@
 //! that an admission sees every settlement that this gateway handed over before it. A settlement
 //! that comes alone waits a moment for company: the next call of its run is often on its way.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use super::super::grant::{Grant, Settle};
 use super::admit::{self, Answer, Asks, Verdict, read_verdict};
 use super::connection::LaneConnection;
 use super::lease::Lease;
-use super::settle::{self, Rows, Written, is_rejection, write_alone};
+use super::settle::{self, Rows, Written, is_contention, is_rejection, write_alone};
 use super::{Books, Desk, statements};
 
 /// Asks that share one statement.
@@ -137,26 +138,21 @@ impl Lane {
         }
     }
 
-    /// Writes what ended. A row that the database rejects by itself is booked at its worst case, so
-    /// that it never blocks the others; while the database is away everything stays.
+    /// Writes what ended. A row that the database rejects by itself is booked at its worst case;
+    /// one whose budgets somebody holds locked stays; so neither ever blocks the others. While the
+    /// database is away everything stays.
     async fn write(&mut self) {
         let ended = std::mem::take(&mut self.unwritten);
         let rows = Rows::of(&ended);
         match self.connection.run(async |c| rows.run(c).await).await {
             Ok(()) => self.written(ended),
-            Err(error) if is_rejection(&error) => {
+            Err(error) if is_rejection(&error) || is_contention(&error) => {
                 tracing::warn!(
                     calls = ended.len(),
                     error = &error as &dyn std::error::Error,
-                    "settlement.batch_rejected: writing row by row"
+                    "settlement.batch_refused: writing row by row"
                 );
-                for job in ended {
-                    match write_alone(&mut self.connection, &job).await {
-                        Written::Yes => self.written(vec![job]),
-                        Written::NotYet => self.unwritten.push(job),
-                        Written::Never => self.desk.give_up(),
-                    }
-                }
+                self.write_one_by_one(ended).await;
             }
             Err(error) => {
                 let pause = self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
@@ -169,6 +165,27 @@ impl Lane {
                 self.pause = Some(pause);
             }
         }
+    }
+
+    /// A run that cannot be written now is tried once, however many of its calls have ended.
+    async fn write_one_by_one(&mut self, ended: Vec<settle::Job>) {
+        let mut stuck = HashSet::new();
+        for job in ended {
+            let run = job.settlement.reservation.run;
+            if stuck.contains(&run) {
+                self.unwritten.push(job);
+                continue;
+            }
+            match write_alone(&mut self.connection, &job).await {
+                Written::Yes => self.written(vec![job]),
+                Written::NotYet => {
+                    stuck.insert(run);
+                    self.unwritten.push(job);
+                }
+                Written::Never => self.desk.give_up(),
+            }
+        }
+        self.pause = (!stuck.is_empty()).then_some(LONGEST_PAUSE);
     }
 
     fn written(&mut self, ended: Vec<settle::Job>) {

@@ -205,6 +205,13 @@ pub(super) fn is_rejection(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether somebody else's lock stood in the way: a lock or a statement that took too long (55P03,
+/// 57014), or a deadlock (40P01).
+pub(super) fn is_contention(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| ["55P03", "57014", "40P01"].contains(&&*code))
+}
+
 /// Releases reservations on which nothing was sent.
 pub(super) async fn release(pool: &PgPool, stale: &[Stale]) -> Result<u64, sqlx::Error> {
     if stale.is_empty() {

@@ -2,22 +2,20 @@
 
 use std::sync::Arc;
 
-use rust_decimal::Decimal;
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::Query;
-use sqlx::{PgConnection, Postgres, Row as _};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::domain::budget::{Balance, Unit};
-use crate::domain::id::{Attempt, BudgetId, GatewayId};
+use crate::domain::id::Attempt;
 use crate::domain::reservation::{Ask, Authority, Refusal};
 use crate::domain::run::RunState;
 
 use super::super::LedgerError;
 use super::super::grant::Grant;
 use super::super::queue::Turn;
-use super::statements;
+use super::step::AskRow;
 
 /// What one call gets to hear.
 pub(super) type Answer = Result<Result<Grant, Refusal>, LedgerError>;
@@ -36,111 +34,55 @@ pub(super) enum Verdict {
     Lapsed,
 }
 
-/// A batch of asks as one statement takes it.
-pub(super) struct Asks<'a> {
-    gateway: GatewayId,
-    asks: Vec<&'a Ask>,
-    behind: Vec<bool>,
-    /// The distinct budgets, ascending.
-    budgets: Vec<BudgetId>,
+/// The budgets of a batch, as they come.
+pub(super) fn budgets(jobs: &[Job]) -> impl Iterator<Item = Uuid> {
+    jobs.iter().flat_map(|job| job.ask.budgets.iter().map(|budget| budget.id.uuid()))
 }
 
-impl<'a> Asks<'a> {
-    /// The batch as of now: whoever waits before one of them is waited for.
-    pub(super) fn of(gateway: GatewayId, jobs: &'a [Job]) -> Self {
-        let asks: Vec<&Ask> = jobs.iter().map(|job| &job.ask).collect();
-        let behind = jobs.iter().map(|job| job.turn.ask_is_behind()).collect();
-        let mut budgets: Vec<BudgetId> =
-            asks.iter().flat_map(|ask| ask.budgets.iter().map(|budget| budget.id)).collect();
-        budgets.sort_unstable();
-        budgets.dedup();
-        Self { gateway, asks, behind, budgets }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.asks.len()
-    }
-
-    pub(super) fn budgets(&self) -> impl Iterator<Item = Uuid> {
-        self.budgets.iter().map(|id| id.uuid())
-    }
-
-    fn texts(&self, of: impl Fn(&'a Ask) -> &'a str) -> Vec<&'a str> {
-        self.asks.iter().map(|ask| of(ask)).collect()
-    }
-
-    fn numbers(&self, of: fn(&Ask) -> i64) -> Vec<i64> {
-        self.asks.iter().map(|ask| of(ask)).collect()
-    }
-
-    /// Binds the parameters of `ledger_admit`.
-    pub(super) fn bind(
-        &self,
-        query: Query<'a, Postgres, PgArguments>,
-    ) -> Query<'a, Postgres, PgArguments> {
-        let asks = &self.asks;
-        let position = |id: BudgetId| {
-            self.budgets.binary_search(&id).map_or(0, |at| i32::try_from(at + 1).unwrap_or(0))
+/// The batch as of now, on these budgets: whoever waits before one of them is waited for.
+pub(super) fn rows<'a>(jobs: &'a [Job], budgets: &[Uuid]) -> Vec<AskRow<'a>> {
+    let row = |job: &'a Job| {
+        let Ask { id, run, authority, budgets: own, amounts, facts } = &job.ask;
+        let position = |id: Uuid| {
+            budgets.binary_search(&id).map_or(0, |at| i32::try_from(at + 1).unwrap_or(0))
         };
-        let count = |ask: &Ask| i32::try_from(ask.budgets.len()).unwrap_or(0);
-        let mut next = 1;
-        let mut first = Vec::with_capacity(asks.len());
-        for ask in asks {
-            first.push(next);
-            next += count(ask);
+        AskRow {
+            id: id.uuid(),
+            run: run.uuid(),
+            token_hash: match authority {
+                Authority::Token(hash) => Some(hash.as_bytes().as_slice()),
+                Authority::RunId => None,
+            },
+            behind: job.turn.ask_is_behind(),
+            positions: own.iter().map(|budget| position(budget.id.uuid())).collect(),
+            budget_ids: own.iter().map(|budget| budget.id.uuid()).collect(),
+            usd: amounts.usd.decimal(),
+            tokens: amounts.tokens.signed(),
+            request_id: &facts.request_id,
+            model: &facts.model,
+            provider: &facts.provider,
+            endpoint: facts.endpoint,
+            price_version: &facts.price_version,
+            input_bound: facts.input_bound.signed(),
+            output_bound: facts.output_bound.signed(),
         }
-        let each = || asks.iter().flat_map(|ask| ask.budgets.iter().map(|budget| budget.id));
-        let hash = |ask: &'a Ask| match &ask.authority {
-            Authority::Token(hash) => Some(hash.as_bytes().as_slice()),
-            Authority::RunId => None,
-        };
-        query
-            .bind(self.gateway.uuid())
-            .bind(self.budgets().collect::<Vec<Uuid>>())
-            .bind(each().map(BudgetId::uuid).collect::<Vec<Uuid>>())
-            .bind(each().map(position).collect::<Vec<i32>>())
-            .bind(first)
-            .bind(asks.iter().map(|ask| count(ask)).collect::<Vec<i32>>())
-            .bind(asks.iter().map(|ask| ask.id.uuid()).collect::<Vec<Uuid>>())
-            .bind(asks.iter().map(|ask| ask.run.uuid()).collect::<Vec<Uuid>>())
-            .bind(asks.iter().map(|ask| hash(ask)).collect::<Vec<_>>())
-            .bind(self.behind.clone())
-            .bind(asks.iter().map(|ask| ask.amounts.usd.decimal()).collect::<Vec<Decimal>>())
-            .bind(self.numbers(|ask| ask.amounts.tokens.signed()))
-            .bind(self.texts(|ask| &ask.facts.request_id))
-            .bind(self.texts(|ask| &ask.facts.model))
-            .bind(self.texts(|ask| &ask.facts.provider))
-            .bind(self.texts(|ask| ask.facts.endpoint))
-            .bind(self.texts(|ask| &ask.facts.price_version))
-            .bind(self.numbers(|ask| ask.facts.input_bound.signed()))
-            .bind(self.numbers(|ask| ask.facts.output_bound.signed()))
-    }
-
-    /// Asks the database for the verdicts, in the order of the asks.
-    pub(super) async fn run(
-        &self,
-        connection: &mut PgConnection,
-    ) -> Result<Vec<Verdict>, sqlx::Error> {
-        let rows = self.bind(sqlx::query(statements::ADMIT)).fetch_all(connection).await?;
-        let verdicts =
-            rows.iter().map(|row| read_verdict(row, 0)).collect::<Result<Vec<_>, _>>()?;
-        if verdicts.len() == self.len() { Ok(verdicts) } else { Err(sqlx::Error::RowNotFound) }
-    }
+    };
+    jobs.iter().map(row).collect()
 }
 
-/// Reads a verdict whose columns begin at `at`.
-pub(super) fn read_verdict(row: &PgRow, at: usize) -> Result<Verdict, sqlx::Error> {
-    let word: &str = row.try_get(at)?;
+/// Reads a verdict; its columns begin at the second.
+pub(super) fn read_verdict(row: &PgRow) -> Result<Verdict, sqlx::Error> {
+    let word: &str = row.try_get(1)?;
     let state = || {
-        let state: &str = row.try_get(at + 1)?;
+        let state: &str = row.try_get(2)?;
         RunState::parse(state).ok_or_else(|| unreadable("state"))
     };
     let refusal = match word {
         "admitted" => {
-            let attempt: i32 = row.try_get(at + 2)?;
+            let attempt: i32 = row.try_get(3)?;
             let attempt = u32::try_from(attempt).ok().and_then(Attempt::new);
             let attempt = attempt.ok_or_else(|| unreadable("attempt"))?;
-            return Ok(Verdict::Admitted(attempt, read_balance(row, at + 7)?));
+            return Ok(Verdict::Admitted(attempt, read_balance(row, 8)?));
         }
         "lapsed" => return Ok(Verdict::Lapsed),
         "run_not_found" => Refusal::RunNotFound,
@@ -148,13 +90,13 @@ pub(super) fn read_verdict(row: &PgRow, at: usize) -> Result<Verdict, sqlx::Erro
         "run_closed" => Refusal::RunClosed(state()?),
         "run_expired" => Refusal::RunExpired,
         "run_not_active" => Refusal::RunNotActive(state()?),
-        "behind" => Refusal::Behind { usd: read_balance(row, at + 7)? },
+        "behind" => Refusal::Behind { usd: read_balance(row, 8)? },
         "budget" => {
-            let unit: &str = row.try_get(at + 3)?;
+            let unit: &str = row.try_get(4)?;
             Refusal::Budget {
                 unit: Unit::parse(unit).ok_or_else(|| unreadable("unit"))?,
-                balance: read_balance(row, at + 4)?,
-                usd: read_balance(row, at + 7)?,
+                balance: read_balance(row, 5)?,
+                usd: read_balance(row, 8)?,
             }
         }
         _ => return Err(unreadable("verdict")),

@@ -8,23 +8,23 @@ use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{PgConnection, Row as _};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
-use uuid::Uuid;
 
 use crate::domain::budget::Balance;
-use crate::domain::id::{Attempt, ReservationId};
+use crate::domain::id::{Attempt, GatewayId, ReservationId};
 use crate::domain::reservation::{Refusal, Reservation};
 
 use super::super::LedgerError;
 use super::super::grant::{Grant, Settle};
-use super::admit::{self, Answer, Asks, Verdict, read_verdict};
+use super::admit::{self, Answer, Verdict};
 use super::connection::LaneConnection;
 use super::lease::Lease;
-use super::settle::{self, Rows, Written, is_contention, is_rejection, write_alone};
-use super::{Books, Desk, statements};
+use super::settle::{self, Ended, Written, is_contention, is_rejection, write_alone};
+use super::step::step;
+use super::{Books, Desk};
 
 /// Asks that share one statement.
 const MAX_ASKS: usize = 128;
@@ -113,10 +113,10 @@ impl Lane {
     async fn step(&mut self, asks: Vec<admit::Job>) {
         self.desk.begin(asks.iter().map(|job| job.ask.id));
         let ended = std::mem::take(&mut self.unwritten);
-        let stepped = {
-            let (rows, batch) = (Rows::of(&ended), Asks::of(self.lease.gateway(), &asks));
-            self.connection.run(async |c| step_batch(c, &rows, &batch).await).await
-        };
+        let (gateway, batch) = (self.lease.gateway(), Ended::of(&ended));
+        let stepped = self.connection.run(async |c| step_both(c, gateway, &batch, &asks).await);
+        let stepped = stepped.await;
+        drop(batch);
         match stepped {
             Ok(verdicts) => {
                 self.written(ended);
@@ -143,8 +143,8 @@ impl Lane {
     /// database is away everything stays.
     async fn write(&mut self) {
         let ended = std::mem::take(&mut self.unwritten);
-        let rows = Rows::of(&ended);
-        match self.connection.run(async |c| rows.run(c).await).await {
+        let (gateway, batch) = (self.lease.gateway(), Ended::of(&ended));
+        match self.connection.run(async |c| batch.write(c, gateway).await).await {
             Ok(()) => self.written(ended),
             Err(error) if is_rejection(&error) || is_contention(&error) => {
                 tracing::warn!(
@@ -176,7 +176,7 @@ impl Lane {
                 self.unwritten.push(job);
                 continue;
             }
-            match write_alone(&mut self.connection, &job).await {
+            match write_alone(&mut self.connection, self.lease.gateway(), &job).await {
                 Written::Yes => self.written(vec![job]),
                 Written::NotYet => {
                     stuck.insert(run);
@@ -237,15 +237,17 @@ impl Lane {
 
     /// Asks the database; a lease that turns out to have lapsed is renewed once in between.
     async fn ask(&mut self, batch: &[admit::Job]) -> Result<Vec<Verdict>, sqlx::Error> {
-        let asks = Asks::of(self.lease.gateway(), batch);
-        let verdicts = self.connection.run(async |c| asks.run(c).await).await?;
+        let (gateway, nothing) = (self.lease.gateway(), Ended::none());
+        let asked = self.connection.run(async |c| step(c, gateway, &nothing, batch).await);
+        let verdicts = asked.await?.verdicts;
         if !verdicts.iter().any(|verdict| matches!(verdict, Verdict::Lapsed)) {
             return Ok(verdicts);
         }
         let lease = Arc::clone(&self.lease);
         self.connection.run(async |c| lease.renew_on(c).await).await?;
-        let asks = Asks::of(self.lease.gateway(), batch);
-        self.connection.run(async |c| asks.run(c).await).await
+        let gateway = self.lease.gateway();
+        let asked = self.connection.run(async |c| step(c, gateway, &nothing, batch).await);
+        Ok(asked.await?.verdicts)
     }
 
     /// Answers in order; those that do not fit join the queue before anything later is decided.
@@ -308,31 +310,16 @@ fn still_wanted(job: admit::Job) -> Option<admit::Job> {
 }
 
 /// Settles and admits in one statement.
-async fn step_batch(
+async fn step_both(
     connection: &mut PgConnection,
-    rows: &Rows<'_>,
-    asks: &Asks<'_>,
+    gateway: GatewayId,
+    ended: &Ended<'_>,
+    asks: &[admit::Job],
 ) -> Result<Vec<Verdict>, sqlx::Error> {
-    let mut budgets = rows.budgets();
-    budgets.extend(asks.budgets());
-    budgets.sort_unstable();
-    budgets.dedup();
-    let query = sqlx::query(statements::STEP).bind(budgets);
-    let answered = asks.bind(rows.bind(query)).fetch_all(&mut *connection).await?;
-    let mut moved: Vec<Uuid> = Vec::with_capacity(rows.len());
-    let mut verdicts = Vec::with_capacity(asks.len());
-    for row in &answered {
-        match row.try_get::<Option<Uuid>, _>(0)? {
-            Some(id) => moved.push(id),
-            None => verdicts.push(read_verdict(row, 1)?),
-        }
-    }
-    if verdicts.len() != asks.len() {
-        return Err(sqlx::Error::RowNotFound);
-    }
+    let stepped = step(connection, gateway, ended, asks).await?;
     // Only tells; what was admitted stands whether or not it can be told.
-    if let Err(error) = rows.report_late(connection, &moved).await {
+    if let Err(error) = ended.report_late(connection, &stepped.moved).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "settlement.late_unknown");
     }
-    Ok(verdicts)
+    Ok(stepped.verdicts)
 }

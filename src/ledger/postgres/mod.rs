@@ -39,6 +39,7 @@ mod listen;
 mod read;
 mod runs;
 mod settle;
+mod step;
 pub mod statements;
 
 pub use check::{Finding, check};

@@ -5,20 +5,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rust_decimal::Decimal;
-use sqlx::postgres::PgArguments;
-use sqlx::query::Query;
-use sqlx::{PgConnection, PgPool, Postgres, Row as _};
+use sqlx::{PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
-use crate::domain::id::ReservationId;
+use crate::domain::id::{GatewayId, ReservationId};
 use crate::domain::money::Usd;
 use crate::domain::settlement::{Charge, CostSource, Flag};
-use crate::domain::usage::{Tokens, Usage};
+use crate::domain::usage::Usage;
 
 use super::super::Settlement;
 use super::super::queue::RunQueue;
 use super::connection::LaneConnection;
 use super::statements;
+use super::step::{self, EndRow, step};
 
 /// One ended attempt, and whom to wake when it is written.
 pub(super) struct Job {
@@ -40,7 +39,7 @@ struct Row<'a> {
 }
 
 /// A batch of ended attempts as one statement takes it.
-pub(super) struct Rows<'a>(Vec<Row<'a>>);
+pub(super) struct Ended<'a>(Vec<Row<'a>>);
 
 /// How far the writing of one attempt that the database rejects has come.
 pub(super) enum Written {
@@ -52,60 +51,54 @@ pub(super) enum Written {
     Never,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> Ended<'a> {
     pub(super) fn of(jobs: &'a [Job]) -> Self {
         Self(jobs.iter().map(|job| Row::of(&job.settlement)).collect())
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    /// Nothing.
+    pub(super) const fn none() -> Self {
+        Self(Vec::new())
     }
 
-    /// The distinct budgets, ascending.
-    pub(super) fn budgets(&self) -> Vec<Uuid> {
+    /// Their budgets, as they come.
+    pub(super) fn budgets(&self) -> impl Iterator<Item = Uuid> {
         let budgets = self.0.iter().flat_map(|row| &row.settlement.reservation.budgets);
-        let mut budgets: Vec<Uuid> = budgets.map(|budget| budget.id.uuid()).collect();
-        budgets.sort_unstable();
-        budgets.dedup();
-        budgets
+        budgets.map(|budget| budget.id.uuid())
     }
 
-    fn column<T>(&self, of: impl Fn(&Row<'a>) -> T) -> Vec<T> {
-        self.0.iter().map(of).collect()
-    }
-
-    fn tokens(&self, of: fn(&Usage) -> Tokens) -> Vec<i64> {
-        self.column(|row| of(&row.charge.usage).signed())
-    }
-
-    /// Binds the parameters of `ledger_settle`.
-    pub(super) fn bind(
-        &self,
-        query: Query<'a, Postgres, PgArguments>,
-    ) -> Query<'a, Postgres, PgArguments> {
+    /// The batch as the statement takes it.
+    pub(super) fn rows(&self) -> Vec<EndRow<'a>> {
         let millis = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        query
-            .bind(self.budgets())
-            .bind(self.column(|row| row.settlement.reservation.id.uuid()))
-            .bind(self.column(|row| row.served_model))
-            .bind(self.tokens(|usage| usage.uncached_input))
-            .bind(self.tokens(|usage| usage.cached_input))
-            .bind(self.tokens(|usage| usage.cache_write))
-            .bind(self.tokens(|usage| usage.output))
-            .bind(self.tokens(|usage| usage.reasoning))
-            .bind(self.column(|row| row.charge.cost.decimal()))
-            .bind(self.column(|row| row.charge.source.as_str()))
-            .bind(self.column(|row| row.charge.flag.map(Flag::as_str)))
-            .bind(self.column(|row| i32::from(row.settlement.outcome.status)))
-            .bind(self.column(|row| millis(row.settlement.outcome.latency_ms)))
-            .bind(self.column(|row| row.settlement.outcome.ttfb_ms.map(millis)))
+        let row = |row: &Row<'a>| {
+            let (usage, outcome) = (&row.charge.usage, &row.settlement.outcome);
+            EndRow {
+                id: row.settlement.reservation.id.uuid(),
+                served_model: row.served_model,
+                uncached: usage.uncached_input.signed(),
+                cached: usage.cached_input.signed(),
+                cache_write: usage.cache_write.signed(),
+                output: usage.output.signed(),
+                reasoning: usage.reasoning.signed(),
+                cost: row.charge.cost.decimal(),
+                source: row.charge.source.as_str(),
+                flag: row.charge.flag.map(Flag::as_str),
+                status: Some(i32::from(outcome.status)),
+                latency_ms: Some(millis(outcome.latency_ms)),
+                ttfb_ms: outcome.ttfb_ms.map(millis),
+            }
+        };
+        self.0.iter().map(row).collect()
     }
 
     /// Writes the batch.
-    pub(super) async fn run(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let rows = self.bind(sqlx::query(statements::SETTLE)).fetch_all(&mut *connection).await?;
-        let moved = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<Uuid>, _>>()?;
-        self.report_late(connection, &moved).await
+    pub(super) async fn write(
+        &self,
+        connection: &mut PgConnection,
+        gateway: GatewayId,
+    ) -> Result<(), sqlx::Error> {
+        let stepped = step(connection, gateway, self, &[]).await?;
+        self.report_late(connection, &stepped.moved).await
     }
 
     /// Tells of settlements that found no reservation: booked before with the same cost (a batch
@@ -115,7 +108,7 @@ impl<'a> Rows<'a> {
         connection: &mut PgConnection,
         moved: &[Uuid],
     ) -> Result<(), sqlx::Error> {
-        if moved.len() >= self.len() {
+        if moved.len() >= self.0.len() {
             return Ok(());
         }
         let id_of = |row: &Row<'_>| row.settlement.reservation.id.uuid();
@@ -164,9 +157,13 @@ impl<'a> Row<'a> {
 }
 
 /// Writes one attempt of a batch that the database rejected: as it is, else at its worst case.
-pub(super) async fn write_alone(connection: &mut LaneConnection, job: &Job) -> Written {
-    let alone = Rows::of(std::slice::from_ref(job));
-    let error = match connection.run(async |c| alone.run(c).await).await {
+pub(super) async fn write_alone(
+    connection: &mut LaneConnection,
+    gateway: GatewayId,
+    job: &Job,
+) -> Written {
+    let alone = Ended::of(std::slice::from_ref(job));
+    let error = match connection.run(async |c| alone.write(c, gateway).await).await {
         Ok(()) => return Written::Yes,
         Err(error) if is_rejection(&error) => error,
         Err(_) => return Written::NotYet,
@@ -178,8 +175,8 @@ pub(super) async fn write_alone(connection: &mut LaneConnection, job: &Job) -> W
         error = &error as &dyn std::error::Error,
         "settlement.row_rejected: booking the worst case"
     );
-    let plain = Rows(vec![Row::at_worst_case(&job.settlement)]);
-    match connection.run(async |c| plain.run(c).await).await {
+    let plain = Ended(vec![Row::at_worst_case(&job.settlement)]);
+    match connection.run(async |c| plain.write(c, gateway).await).await {
         Ok(()) => Written::Yes,
         Err(error) if is_rejection(&error) => {
             tracing::error!(
@@ -220,24 +217,22 @@ pub(super) async fn release(pool: &PgPool, stale: &[Stale]) -> Result<u64, sqlx:
     let mut budgets: Vec<Uuid> = stale.iter().flat_map(|found| found.budgets.clone()).collect();
     budgets.sort_unstable();
     budgets.dedup();
-    let count = stale.len();
-    let zeros = vec![0_i64; count];
-    let moved = sqlx::query(statements::SETTLE)
-        .bind(budgets)
-        .bind(stale.iter().map(|found| found.id.uuid()).collect::<Vec<_>>())
-        .bind(vec![None::<&str>; count])
-        .bind(&zeros)
-        .bind(&zeros)
-        .bind(&zeros)
-        .bind(&zeros)
-        .bind(&zeros)
-        .bind(vec![Decimal::ZERO; count])
-        .bind(vec![CostSource::None.as_str(); count])
-        .bind(vec![Some(Flag::Orphaned.as_str()); count])
-        .bind(vec![None::<i32>; count])
-        .bind(vec![None::<i64>; count])
-        .bind(vec![None::<i64>; count])
-        .fetch_all(pool)
-        .await?;
+    let row = |found: &Stale| EndRow {
+        id: found.id.uuid(),
+        served_model: None,
+        uncached: 0,
+        cached: 0,
+        cache_write: 0,
+        output: 0,
+        reasoning: 0,
+        cost: Decimal::ZERO,
+        source: CostSource::None.as_str(),
+        flag: Some(Flag::Orphaned.as_str()),
+        status: None,
+        latency_ms: None,
+        ttfb_ms: None,
+    };
+    let ends = stale.iter().map(row).collect();
+    let moved = step::query(None, &budgets, ends, Vec::new()).fetch_all(pool).await?;
     Ok(moved.len() as u64)
 }

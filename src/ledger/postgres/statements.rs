@@ -3,21 +3,10 @@
 /// Answers if the database does.
 pub const PING: &str = "SELECT 1";
 
-/// Admits a batch; see the function's own comment.
-pub const ADMIT: &str = "SELECT verdict, state, attempt, unit, limit_amount, spent, reserved, \
-    usd_limit, usd_spent, usd_reserved \
-    FROM ledger_admit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
-    $17, $18, $19)";
-
-/// Settles a batch; answers the ids that were moved.
-pub const SETTLE: &str = "SELECT ledger_settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
-    $13, $14)";
-
-/// Settles a batch and then admits one; answers the ids that were moved, then the verdicts.
+/// Settles a batch and then admits one; answers the ids that were moved, then the verdicts. See the
+/// function's own comment.
 pub const STEP: &str = "SELECT settled, verdict, state, attempt, unit, limit_amount, spent, \
-    reserved, usd_limit, usd_spent, usd_reserved \
-    FROM ledger_step($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-    $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)";
+    reserved, usd_limit, usd_spent, usd_reserved FROM ledger_step($1, $2, $3, $4)";
 
 /// What calls of these ids were booked at.
 pub const BOOKED_COSTS: &str = "SELECT id, cost_usd FROM calls WHERE id = ANY ($1)";
@@ -146,8 +135,8 @@ pub const LOCK_BUDGETS: &str = "SELECT id, unit, spent FROM budgets \
     WHERE scope = 'run' AND scope_id = $1 ORDER BY id FOR UPDATE";
 
 /// Changes a run's cap.
-pub const SET_LIMIT: &str = "UPDATE budgets SET limit_amount = $2, \
-    lowered = lowered OR $2 < spent + reserved WHERE id = $1";
+pub const SET_LIMIT: &str = "UPDATE budgets SET limit_amount = $2::numeric, \
+    lowered = lowered OR $2::numeric < spent + reserved WHERE id = $1";
 
 /// Writes what may change of a run.
 pub const UPDATE_RUN: &str = "UPDATE runs SET state = $2, cut = $3, expires_at = $4, \
@@ -213,10 +202,8 @@ pub const CHECK_COUNTS: &str = "SELECT (SELECT count(*) FROM runs), \
         (SELECT 1 FROM gateways g WHERE g.id = v.gateway_id AND NOT g.dead))";
 
 /// Every statement above.
-pub const ALL: [&str; 35] = [
+pub const ALL: [&str; 33] = [
     PING,
-    ADMIT,
-    SETTLE,
     STEP,
     BOOKED_COSTS,
     TAKE_LEASE,

@@ -1,0 +1,128 @@
+//! The one statement of a lane: what ends and what begins, in one round trip and one commit.
+
+use rust_decimal::Decimal;
+use sqlx::postgres::{PgArguments, PgHasArrayType, PgRow, PgTypeInfo};
+use sqlx::query::Query;
+use sqlx::{Encode, PgConnection, Postgres, Row as _, Type};
+use uuid::Uuid;
+
+use crate::domain::id::GatewayId;
+
+use super::admit::{self, Verdict, read_verdict};
+use super::settle::Ended;
+use super::statements;
+
+/// One call that wants in, as the type `ledger_ask` has it.
+#[derive(Encode)]
+pub(super) struct AskRow<'a> {
+    pub(super) id: Uuid,
+    pub(super) run: Uuid,
+    pub(super) token_hash: Option<&'a [u8]>,
+    pub(super) behind: bool,
+    /// Where its budgets are among the batch's, from 1, in the order of checking.
+    pub(super) positions: Vec<i32>,
+    pub(super) budget_ids: Vec<Uuid>,
+    pub(super) usd: Decimal,
+    pub(super) tokens: i64,
+    pub(super) request_id: &'a str,
+    pub(super) model: &'a str,
+    pub(super) provider: &'a str,
+    pub(super) endpoint: &'a str,
+    pub(super) price_version: &'a str,
+    pub(super) input_bound: i64,
+    pub(super) output_bound: i64,
+}
+
+/// One attempt that has ended, as the type `ledger_end` has it.
+#[derive(Encode)]
+pub(super) struct EndRow<'a> {
+    pub(super) id: Uuid,
+    pub(super) served_model: Option<&'a str>,
+    pub(super) uncached: i64,
+    pub(super) cached: i64,
+    pub(super) cache_write: i64,
+    pub(super) output: i64,
+    pub(super) reasoning: i64,
+    pub(super) cost: Decimal,
+    pub(super) source: &'static str,
+    pub(super) flag: Option<&'static str>,
+    pub(super) status: Option<i32>,
+    pub(super) latency_ms: Option<i64>,
+    pub(super) ttfb_ms: Option<i64>,
+}
+
+impl Type<Postgres> for AskRow<'_> {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("ledger_ask")
+    }
+}
+
+impl PgHasArrayType for AskRow<'_> {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::array_of("ledger_ask")
+    }
+}
+
+impl Type<Postgres> for EndRow<'_> {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("ledger_end")
+    }
+}
+
+impl PgHasArrayType for EndRow<'_> {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::array_of("ledger_end")
+    }
+}
+
+/// What the statement answered.
+pub(super) struct Stepped {
+    /// The settlements that moved a reservation.
+    pub(super) moved: Vec<Uuid>,
+    /// One for each ask, in their order.
+    pub(super) verdicts: Vec<Verdict>,
+}
+
+/// Settles and then admits, in one statement; either may be nothing.
+pub(super) async fn step(
+    connection: &mut PgConnection,
+    gateway: GatewayId,
+    ended: &Ended<'_>,
+    asks: &[admit::Job],
+) -> Result<Stepped, sqlx::Error> {
+    let mut budgets: Vec<Uuid> = ended.budgets().chain(admit::budgets(asks)).collect();
+    budgets.sort_unstable();
+    budgets.dedup();
+    let ask_rows = admit::rows(asks, &budgets);
+    let query = query(Some(gateway), &budgets, ended.rows(), ask_rows);
+    let stepped = read(&query.fetch_all(&mut *connection).await?)?;
+    if stepped.verdicts.len() != asks.len() {
+        return Err(sqlx::Error::RowNotFound);
+    }
+    Ok(stepped)
+}
+
+/// The statement with its parameters; `budgets` are distinct and ascending.
+pub(super) fn query<'q>(
+    gateway: Option<GatewayId>,
+    budgets: &[Uuid],
+    ends: Vec<EndRow<'_>>,
+    asks: Vec<AskRow<'_>>,
+) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query(statements::STEP)
+        .bind(gateway.map(GatewayId::uuid))
+        .bind(budgets)
+        .bind(ends)
+        .bind(asks)
+}
+
+fn read(rows: &[PgRow]) -> Result<Stepped, sqlx::Error> {
+    let mut stepped = Stepped { moved: Vec::new(), verdicts: Vec::new() };
+    for row in rows {
+        match row.try_get::<Option<Uuid>, _>(0)? {
+            Some(id) => stepped.moved.push(id),
+            None => stepped.verdicts.push(read_verdict(row)?),
+        }
+    }
+    Ok(stepped)
+}

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Most of what a call allocates is small and lives as long as the call.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     rungate::cli::main()
 }

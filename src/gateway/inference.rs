@@ -16,6 +16,7 @@ use crate::domain::usage::Tokens;
 use crate::ledger::RunRecord;
 use crate::limits::{Permit, RateStanding};
 use crate::protocol::chat::ChatRequest;
+use crate::providers::Provider;
 
 use super::admission::{Admitted, Candidate};
 use super::call::{Failed, InputCount, OpenCall};
@@ -185,7 +186,7 @@ impl Gateway {
             permit,
         );
         let Some(access) = self.access(target.provider.name) else {
-            let fault = not_configured(target.provider.settings_prefix);
+            let fault = not_configured(target.provider);
             return Err(Failed { fault, charge: Charge::NOTHING });
         };
         let (stream, shape) = (request.stream, request.shape);
@@ -232,8 +233,7 @@ impl Gateway {
 
     /// The target that serves the request's model, if the run may use it.
     fn route(&self, request: &ChatRequest, run: &KnownRun) -> Result<Arc<Target>, Fault> {
-        let configured =
-            |provider: &crate::providers::Provider| self.access(provider.name).is_some();
+        let configured = |provider: &Provider| self.access(provider.name).is_some();
         let resolved = self.catalog.resolve(&request.model, configured);
         let allowed = |target: &Target| may_use(run, target);
         let target = match resolved {
@@ -244,9 +244,13 @@ impl Gateway {
                 if named.is_ok_and(|target| !allowed(&target)) {
                     return Err(model_not_allowed(&request.model));
                 }
-                return Err(not_configured(provider.settings_prefix));
+                return Err(not_configured(provider));
             }
         };
+        if request.choices > 1 && !target.provider.dialect.several_choices {
+            let says = format!("{} gives one answer to a call; leave out `n`.", target.model);
+            return Err(Fault::new(Code::ParameterNotAllowed, says).param("n"));
+        }
         if request.shape.images > 0 && target.constants.per_image.is_none() {
             return Err(Fault::new(
                 Code::ParameterNotAllowed,
@@ -350,12 +354,15 @@ fn model_not_allowed(name: &str) -> Fault {
     .param("model")
 }
 
-fn not_configured(prefix: &str) -> Fault {
+fn not_configured(provider: &Provider) -> Fault {
+    let prefix = provider.settings_prefix;
+    let settings = match provider.default_base_url {
+        Some(_) => format!("{prefix}_API_KEY"),
+        None => format!("{prefix}_API_KEY and {prefix}_BASE_URL"),
+    };
     Fault::new(
         Code::ProviderNotConfigured,
-        format!(
-            "The provider of this model is not configured. Its operator can set {prefix}_API_KEY."
-        ),
+        format!("The provider of this model is not configured. Its operator can set {settings}."),
     )
     .param("model")
 }

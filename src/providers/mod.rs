@@ -35,6 +35,17 @@ pub struct Dialect {
     pub service_tier: bool,
     /// The name that the provider has for `seed`; `None` if it takes none.
     pub seed_field: Option<&'static str>,
+    /// Whether `n` may be above 1.
+    pub several_choices: bool,
+}
+
+/// The header that carries a provider's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyHeader {
+    /// `authorization: Bearer KEY`.
+    Bearer,
+    /// `api-key: KEY`.
+    ApiKey,
 }
 
 /// A provider of the OpenAI wire format.
@@ -45,7 +56,10 @@ pub struct Provider {
     /// How its settings begin: `OPENAI` for `OPENAI_API_KEY` and `OPENAI_BASE_URL`.
     pub settings_prefix: &'static str,
     /// Where it lives unless a setting says otherwise; paths such as `/chat/completions` follow.
-    pub default_base_url: &'static str,
+    /// `None` if every customer has an address of its own, which the setting must then name.
+    pub default_base_url: Option<&'static str>,
+    /// How it is shown the key.
+    pub key_header: KeyHeader,
     /// Its dialect.
     pub dialect: Dialect,
 }
@@ -56,6 +70,7 @@ const COMPATIBLE: Dialect = Dialect {
     store: false,
     service_tier: false,
     seed_field: Some("seed"),
+    several_choices: true,
 };
 
 /// Every provider, in the order in which unprefixed names prefer them.
@@ -64,11 +79,18 @@ const COMPATIBLE: Dialect = Dialect {
 /// `platform.openai.com/docs/api-reference/chat`, Mistral `docs.mistral.ai/api`, Groq
 /// `console.groq.com/docs/openai`, DeepSeek `api-docs.deepseek.com`, OpenRouter
 /// `openrouter.ai/docs`, Chutes `chutes.ai/docs`, Targon `docs.targon.com`).
-pub const REGISTRY: [Provider; 7] = [
+///
+/// Anthropic is reached through its layer for OpenAI's SDK (`platform.claude.com/docs`, "OpenAI
+/// SDK compatibility"): `n` must be 1, it knows no seed, and it caches no prompts, so its
+/// `prompt_tokens` are all of one price. Azure through its v1 API (`learn.microsoft.com/azure`,
+/// "Azure OpenAI v1 API"): an address for each resource, the key under `api-key`, and as the model
+/// the name of a deployment.
+pub const REGISTRY: [Provider; 9] = [
     Provider {
         name: "openai",
         settings_prefix: "OPENAI",
-        default_base_url: "https://api.openai.com/v1",
+        default_base_url: Some("https://api.openai.com/v1"),
+        key_header: KeyHeader::Bearer,
         dialect: Dialect {
             limit_field: LimitField::MaxCompletionTokens,
             store: true,
@@ -77,45 +99,66 @@ pub const REGISTRY: [Provider; 7] = [
         },
     },
     Provider {
+        name: "anthropic",
+        settings_prefix: "ANTHROPIC",
+        default_base_url: Some("https://api.anthropic.com/v1"),
+        key_header: KeyHeader::Bearer,
+        dialect: Dialect { seed_field: None, several_choices: false, ..COMPATIBLE },
+    },
+    Provider {
         name: "mistral",
         settings_prefix: "MISTRAL",
-        default_base_url: "https://api.mistral.ai/v1",
+        default_base_url: Some("https://api.mistral.ai/v1"),
+        key_header: KeyHeader::Bearer,
         dialect: Dialect { stream_options: false, seed_field: Some("random_seed"), ..COMPATIBLE },
+    },
+    Provider {
+        name: "azure_openai",
+        settings_prefix: "AZURE_OPENAI",
+        default_base_url: None,
+        key_header: KeyHeader::ApiKey,
+        dialect: Dialect { limit_field: LimitField::MaxCompletionTokens, ..COMPATIBLE },
     },
     Provider {
         name: "groq",
         settings_prefix: "GROQ",
-        default_base_url: "https://api.groq.com/openai/v1",
-        dialect: Dialect { limit_field: LimitField::MaxCompletionTokens, ..COMPATIBLE },
+        default_base_url: Some("https://api.groq.com/openai/v1"),
+        key_header: KeyHeader::Bearer,
+        dialect: Dialect {
+            limit_field: LimitField::MaxCompletionTokens,
+            several_choices: false,
+            ..COMPATIBLE
+        },
     },
     Provider {
         name: "deepseek",
         settings_prefix: "DEEPSEEK",
-        default_base_url: "https://api.deepseek.com/v1",
+        default_base_url: Some("https://api.deepseek.com/v1"),
+        key_header: KeyHeader::Bearer,
         dialect: Dialect { seed_field: None, ..COMPATIBLE },
     },
     Provider {
         name: "chutes",
         settings_prefix: "CHUTES",
-        default_base_url: "https://llm.chutes.ai/v1",
+        default_base_url: Some("https://llm.chutes.ai/v1"),
+        key_header: KeyHeader::Bearer,
         dialect: COMPATIBLE,
     },
     Provider {
         name: "openrouter",
         settings_prefix: "OPENROUTER",
-        default_base_url: "https://openrouter.ai/api/v1",
+        default_base_url: Some("https://openrouter.ai/api/v1"),
+        key_header: KeyHeader::Bearer,
         dialect: COMPATIBLE,
     },
     Provider {
         name: "targon",
         settings_prefix: "TARGON",
-        default_base_url: "https://api.targon.com/v1",
+        default_base_url: Some("https://api.targon.com/v1"),
+        key_header: KeyHeader::Bearer,
         dialect: COMPATIBLE,
     },
 ];
-
-/// Names whose settings are accepted although their wire formats come later.
-pub const RESERVED_PREFIXES: [&str; 2] = ["ANTHROPIC", "AZURE_OPENAI"];
 
 /// The provider of this name.
 pub fn find(name: &str) -> Option<&'static Provider> {

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::config::Config;
 use crate::domain::id::RunId;
 use crate::gateway::Mode;
-use crate::providers::REGISTRY;
+use crate::providers::{Provider, REGISTRY};
 use crate::upstream::{Access, AccessError};
 
 /// How our own credentials begin.
@@ -39,11 +39,24 @@ pub fn of(
             key = key.filter(|key| !ignored(is_ours(key), prefix, "API_KEY"));
             base = base.filter(|base| !ignored(leads_to_us(config, base), prefix, "BASE_URL"));
         }
-        if key.is_some() || base.is_some() {
+        if base.is_none() && provider.default_base_url.is_none() {
+            warn_of_no_address(provider, key.is_some());
+        } else if key.is_some() || base.is_some() {
             configured.push(Access::new(provider, base, key)?);
         }
     }
     Ok(configured)
+}
+
+/// A key alone does not reach a provider that has an address for each customer.
+fn warn_of_no_address(provider: &Provider, has_key: bool) {
+    if has_key {
+        let prefix = provider.settings_prefix;
+        tracing::warn!(
+            "start.no_address: {prefix}_API_KEY is set but {prefix}_BASE_URL is not, so the \
+             provider is not configured"
+        );
+    }
 }
 
 /// A developer's environment may still point the variables of SDKs at this gateway. Such a value is

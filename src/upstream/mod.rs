@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Client, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::providers::Provider;
+use crate::providers::{KeyHeader, Provider};
 
 use outgoing::Outgoing;
 pub use outgoing::Sent;
@@ -40,7 +40,7 @@ pub struct Access {
     /// Which provider.
     pub provider: &'static Provider,
     chat: Url,
-    authorization: Option<HeaderValue>,
+    credential: Option<(HeaderName, HeaderValue)>,
     secrets: Vec<SecretString>,
 }
 
@@ -50,6 +50,9 @@ pub enum AccessError {
     /// The base URL is malformed.
     #[error("{prefix}_BASE_URL is not a usable URL", prefix = .0)]
     BaseUrl(&'static str),
+    /// There is no base URL, neither a setting nor one of the provider's own.
+    #[error("{prefix}_BASE_URL is not set; the provider has no address of its own", prefix = .0)]
+    NoBaseUrl(&'static str),
     /// The key cannot stand in a header.
     #[error("{prefix}_API_KEY holds characters that no HTTP header can carry", prefix = .0)]
     Key(&'static str),
@@ -77,23 +80,19 @@ impl Access {
         key: Option<&SecretString>,
     ) -> Result<Self, AccessError> {
         let prefix = provider.settings_prefix;
-        let base = base_url.unwrap_or(provider.default_base_url).trim_end_matches('/');
+        let base = base_url.or(provider.default_base_url).ok_or(AccessError::NoBaseUrl(prefix))?;
+        let base = base.trim_end_matches('/');
         let chat = Url::parse(&format!("{base}/chat/completions"))
             .map_err(|_| AccessError::BaseUrl(prefix))?;
-        let authorization = key
-            .map(|key| {
-                let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))
-                    .map_err(|_| AccessError::Key(prefix))?;
-                value.set_sensitive(true);
-                Ok(value)
-            })
+        let credential = key
+            .map(|key| credential(provider.key_header, key).ok_or(AccessError::Key(prefix)))
             .transpose()?;
         let mut secrets: Vec<SecretString> = key.cloned().into_iter().collect();
         secrets.push(base.to_owned().into());
         if let Some(host) = chat.host_str() {
             secrets.push(host.to_owned().into());
         }
-        Ok(Self { provider, chat, authorization, secrets })
+        Ok(Self { provider, chat, credential, secrets })
     }
 
     /// What must not appear in anything that a client reads: the key, the address, the host.
@@ -120,8 +119,8 @@ impl Access {
             .header(CONTENT_TYPE, JSON)
             .header(ACCEPT, if stream { EVENTS } else { JSON })
             .body(reqwest::Body::wrap(Outgoing::new(body, sent.clone())));
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization.clone());
+        if let Some((name, value)) = &self.credential {
+            request = request.header(name.clone(), value.clone());
         }
         request.send().await.map_err(|error| {
             let kind = match (sent.happened(), error.is_timeout()) {
@@ -138,6 +137,18 @@ impl Access {
             kind
         })
     }
+}
+
+/// The header that shows the key; `None` if no header can carry it.
+fn credential(header: KeyHeader, key: &SecretString) -> Option<(HeaderName, HeaderValue)> {
+    let key = key.expose_secret();
+    let (name, text) = match header {
+        KeyHeader::Bearer => (AUTHORIZATION, &*format!("Bearer {key}")),
+        KeyHeader::ApiKey => (HeaderName::from_static("api-key"), key),
+    };
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some((name, value))
 }
 
 impl std::fmt::Debug for Access {

@@ -273,7 +273,8 @@ fn a_price_that_could_be_inexact_is_refused() {
 #[test]
 fn a_value_of_the_wrong_kind_is_refused() {
     let at = |line: u32, rest: &str| format!("m.toml:{line}: model \"acme/one\": {rest}");
-    let all = "openai, mistral, groq, deepseek, chutes, openrouter, targon";
+    let all =
+        "openai, anthropic, mistral, azure_openai, groq, deepseek, chutes, openrouter, targon";
     let unknown = format!("`provider` = \"closedai\" is unknown; known are {all}");
     check("\"openai\"", "\"closedai\"", &at(4, &unknown));
     let unknown = "`tokenizer` = \"p50k\" is unknown; known are o200k, cl100k, bytes";

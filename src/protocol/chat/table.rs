@@ -70,7 +70,12 @@ pub(super) const TOP: [Field; 71] = [
     top("messages", Passed, Array(Place::Message, MAX_MESSAGES), "required; 1 to 8192"),
     top("stream", Passed, Stream, ""),
     top("stream_options", Forced, Object(Place::StreamOptions), "usage is always asked upstream"),
-    top("n", Passed, Choices, "1 to 16; the worst case is multiplied by it"),
+    top(
+        "n",
+        Passed,
+        Choices,
+        "1 to 16, or 1 where a provider takes no more; multiplies the worst case",
+    ),
     top("max_tokens", Bounded, Limit, "1 to 2147483647; of several limits the smallest counts"),
     top("max_completion_tokens", Bounded, Limit, "as `max_tokens`"),
     top("max_output_tokens", Bounded, Limit, "as `max_tokens`"),

@@ -116,6 +116,12 @@ pub enum Problem {
         /// The words that may stand there.
         known: String,
     },
+    /// A key that says something about output, in the row of a model that has none.
+    #[error("`{key}` is not for embeddings: they have no output tokens")]
+    NotOfEmbeddings {
+        /// The key.
+        key: String,
+    },
     /// Two rows for one model at one provider.
     #[error("the provider `{provider}` already has this model on line {first}")]
     Duplicate {

@@ -3,27 +3,23 @@
 //! Read by hand instead of by serde, so that every error can name line and model, and so that a
 //! price never passes through a number type of TOML.
 
-use std::ops::Range;
-
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Target;
 use super::error::{CatalogError, Problem};
+use super::fields::{Fields, Lines, Source, line_of};
 use super::tokenizer::Tokenizer;
+use super::{Kind, Target};
 use crate::domain::bound::BoundConstants;
-use crate::domain::money::MoneyError;
 use crate::domain::price::{ClassPrices, LongContext, Prices, UsdPerMillionTokens};
-use crate::domain::usage::{MAX_TOKENS, Tokens};
+use crate::domain::usage::Tokens;
 use crate::providers::{self, Provider};
 
-const MAX_NAME_CHARACTERS: usize = 200;
-
 const FILE_KEYS: [&str; 1] = ["models"];
-const ROW_KEYS: [&str; 14] = [
+const ROW_KEYS: [&str; 15] = [
     "name",
     "provider",
     "upstream_model",
+    "kind",
     "context_window",
     "max_output_tokens",
     "tokenizer",
@@ -39,6 +35,10 @@ const ROW_KEYS: [&str; 14] = [
 const LONG_CONTEXT_KEYS: [&str; 5] = ["above", "input", "cached_input", "cache_write", "output"];
 const BOUND_KEYS: [&str; 4] = ["per_request", "per_message", "per_tool", "per_image"];
 
+/// What only a model that answers in tokens can have.
+const CHAT_KEYS: [&str; 4] = ["max_output_tokens", "hidden_reasoning", "output", "long_context"];
+
+const KINDS: [Kind; 2] = [Kind::Chat, Kind::Embedding];
 const TOKENIZERS: [(&str, Tokenizer); 3] =
     [("o200k", Tokenizer::O200k), ("cl100k", Tokenizer::Cl100k), ("bytes", Tokenizer::Bytes)];
 
@@ -46,15 +46,16 @@ const PRICE: &str = "a price in USD per million tokens, such as \"0.25\"";
 
 /// One row, and where it begins.
 pub(super) struct Row {
+    pub(super) file: String,
     pub(super) line: usize,
     pub(super) target: Target,
 }
 
 impl Row {
     /// What is wrong with this row beside the others.
-    pub(super) fn fault(&self, file: &str, problem: Problem) -> CatalogError {
+    pub(super) fn fault(&self, problem: Problem) -> CatalogError {
         CatalogError {
-            file: file.to_owned(),
+            file: self.file.clone(),
             line: self.line,
             model: Some(self.target.model.clone()),
             problem: Box::new(problem),
@@ -82,12 +83,14 @@ pub(super) fn rows(file: &str, text: &str) -> Result<Vec<Row>, CatalogError> {
     if elements.is_empty() {
         return Err(top.fault(&models.span(), Problem::Empty));
     }
+    let mut lines = Lines { text, offset: 0, line: 1 };
     elements
         .iter()
         .map(|element| match element.get_ref() {
             DeValue::Table(table) => {
                 let row = Fields { at: element.span(), table, ..top.clone() };
-                Ok(Row { line: line_of(text, row.at.start), target: row.target()? })
+                let line = lines.advance_to(row.at.start);
+                Ok(Row { file: file.to_owned(), line, target: row.target()? })
             }
             DeValue::String(_)
             | DeValue::Integer(_)
@@ -118,28 +121,6 @@ fn syntax_error(
     }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    let before = text.as_bytes().get(..offset).unwrap_or_default();
-    before.iter().filter(|byte| **byte == b'\n').count() + 1
-}
-
-#[derive(Clone, Copy)]
-struct Source<'a> {
-    file: &'a str,
-    text: &'a str,
-}
-
-/// A table, and what an error about it should say.
-#[derive(Clone)]
-struct Fields<'a> {
-    source: Source<'a>,
-    model: Option<&'a str>,
-    /// What stands before a key in messages: nothing, or the table's own key and a dot.
-    path: &'static str,
-    at: Range<usize>,
-    table: &'a DeTable<'a>,
-}
-
 impl<'a> Fields<'a> {
     fn target(mut self) -> Result<Target, CatalogError> {
         let name = self.required("name", self.name("name")?, "what clients call the model")?;
@@ -147,20 +128,50 @@ impl<'a> Fields<'a> {
         self.only(&ROW_KEYS)?;
         let provider = self.provider()?;
         let upstream_model = self.name("upstream_model")?.unwrap_or(name);
+        let kind = self.kind()?;
         let window = self.tokens("context_window", 1)?;
-        let output = self.tokens("max_output_tokens", 1)?;
         Ok(Target {
             model: name.to_owned(),
             provider,
             upstream_model: upstream_model.to_owned(),
+            kind,
             context_window: self.required("context_window", window, "the most input tokens")?,
-            max_output: self.required("max_output_tokens", output, "the most output tokens")?,
+            max_output: self.max_output(kind)?,
             tokenizer: self.tokenizer()?,
             hidden_reasoning: self.flag("hidden_reasoning")?,
             example_price: self.flag("example_price")?,
-            prices: Prices { base: self.class_prices()?, long_context: self.long_context()? },
+            prices: Prices { base: self.class_prices(kind)?, long_context: self.long_context()? },
             constants: self.constants()?,
         })
+    }
+
+    /// What the model makes. An embedding is no output that is counted or priced, so such a row may
+    /// not speak of one.
+    fn kind(&self) -> Result<Kind, CatalogError> {
+        let kind = match self.text("kind")? {
+            None => Kind::Chat,
+            Some(word) => {
+                let found = KINDS.into_iter().find(|kind| kind.name() == word);
+                let names = KINDS.into_iter().map(Kind::name);
+                found.ok_or_else(|| self.unknown_word("kind", word, names))?
+            }
+        };
+        match CHAT_KEYS.into_iter().find(|key| self.get(key).is_some()) {
+            Some(key) if kind == Kind::Embedding => {
+                Err(self.fault_at(key, Problem::NotOfEmbeddings { key: self.key(key) }))
+            }
+            _ => Ok(kind),
+        }
+    }
+
+    fn max_output(&self, kind: Kind) -> Result<Tokens, CatalogError> {
+        match kind {
+            Kind::Embedding => Ok(Tokens::ZERO),
+            Kind::Chat => {
+                let output = self.tokens("max_output_tokens", 1)?;
+                self.required("max_output_tokens", output, "the most output tokens")
+            }
+        }
     }
 
     fn provider(&self) -> Result<&'static Provider, CatalogError> {
@@ -178,13 +189,16 @@ impl<'a> Fields<'a> {
         found.map(|(_, it)| it).ok_or_else(|| self.unknown_word("tokenizer", word, names))
     }
 
-    fn class_prices(&self) -> Result<ClassPrices, CatalogError> {
+    fn class_prices(&self, kind: Kind) -> Result<ClassPrices, CatalogError> {
         let input = self.required("input", self.price("input")?, PRICE)?;
         Ok(ClassPrices {
             input,
             cached_input: self.price("cached_input")?.unwrap_or(input),
             cache_write: self.price("cache_write")?.unwrap_or(input),
-            output: self.required("output", self.price("output")?, PRICE)?,
+            output: match kind {
+                Kind::Embedding => UsdPerMillionTokens::ZERO,
+                Kind::Chat => self.required("output", self.price("output")?, PRICE)?,
+            },
         })
     }
 
@@ -193,7 +207,7 @@ impl<'a> Fields<'a> {
         tier.only(&LONG_CONTEXT_KEYS)?;
         let above = tier.tokens("above", 0)?;
         let above = tier.required("above", above, "dearer are requests with more input tokens")?;
-        Ok(Some(LongContext { above, prices: tier.class_prices()? }))
+        Ok(Some(LongContext { above, prices: tier.class_prices(Kind::Chat)? }))
     }
 
     fn constants(&self) -> Result<BoundConstants, CatalogError> {
@@ -207,155 +221,5 @@ impl<'a> Fields<'a> {
             per_tool: constant("per_tool")?,
             per_image: bound.constant("per_image")?,
         })
-    }
-
-    /// Refuses keys that nobody reads, the first one in the file.
-    fn only(&self, known: &[&str]) -> Result<(), CatalogError> {
-        let strange = self.table.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref()));
-        match strange.min_by_key(|(key, _)| key.span().start) {
-            None => Ok(()),
-            Some((key, _)) => {
-                let problem = Problem::UnknownKey {
-                    key: format!("{}{}", self.path, key.get_ref()),
-                    known: known.join(", "),
-                };
-                Err(self.fault(&key.span(), problem))
-            }
-        }
-    }
-
-    fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
-        self.table.get(key)
-    }
-
-    fn required<T>(
-        &self,
-        key: &str,
-        value: Option<T>,
-        what: &'static str,
-    ) -> Result<T, CatalogError> {
-        value.ok_or_else(|| self.fault(&self.at, Problem::Missing { key: self.key(key), what }))
-    }
-
-    fn text(&self, key: &str) -> Result<Option<&'a str>, CatalogError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        match value.get_ref() {
-            DeValue::String(text) => Ok(Some(text.as_ref())),
-            _ => Err(self.wrong_type(key, "a string", value)),
-        }
-    }
-
-    fn name(&self, key: &str) -> Result<Option<&'a str>, CatalogError> {
-        let Some(name) = self.text(key)? else { return Ok(None) };
-        let printable = name.bytes().all(|byte| byte.is_ascii_graphic());
-        if printable && (1..=MAX_NAME_CHARACTERS).contains(&name.len()) {
-            return Ok(Some(name));
-        }
-        let problem = Problem::BadName { key: self.key(key), most: MAX_NAME_CHARACTERS };
-        Err(self.fault_at(key, problem))
-    }
-
-    fn flag(&self, key: &str) -> Result<bool, CatalogError> {
-        let Some(value) = self.get(key) else { return Ok(false) };
-        value.get_ref().as_bool().ok_or_else(|| self.wrong_type(key, "true or false", value))
-    }
-
-    fn table(&self, key: &str, path: &'static str) -> Result<Option<Self>, CatalogError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        match value.get_ref() {
-            DeValue::Table(table) => {
-                Ok(Some(Self { path, at: value.span(), table, ..self.clone() }))
-            }
-            _ => Err(self.wrong_type(key, "a table", value)),
-        }
-    }
-
-    fn tokens(&self, key: &str, least: u64) -> Result<Option<Tokens>, CatalogError> {
-        Ok(self.whole(key, least, MAX_TOKENS)?.map(Tokens::new))
-    }
-
-    fn constant(&self, key: &str) -> Result<Option<u32>, CatalogError> {
-        let number = self.whole(key, 0, u64::from(u32::MAX))?;
-        Ok(number.and_then(|number| u32::try_from(number).ok()))
-    }
-
-    fn whole(&self, key: &str, least: u64, most: u64) -> Result<Option<u64>, CatalogError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let DeValue::Integer(digits) = value.get_ref() else {
-            return Err(self.wrong_type(key, "a whole number", value));
-        };
-        let number = u64::from_str_radix(digits.as_str(), digits.radix()).ok();
-        match number.filter(|number| (least..=most).contains(number)) {
-            Some(number) => Ok(Some(number)),
-            None => {
-                let value = digits.as_str().to_owned();
-                let problem = Problem::OutOfRange { key: self.key(key), least, most, value };
-                Err(self.fault_at(key, problem))
-            }
-        }
-    }
-
-    fn price(&self, key: &str) -> Result<Option<UsdPerMillionTokens>, CatalogError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let unquoted = |value: &str| {
-            let problem = Problem::UnquotedPrice { key: self.key(key), value: value.to_owned() };
-            Err(self.fault_at(key, problem))
-        };
-        let text = match value.get_ref() {
-            DeValue::String(text) => text.as_ref(),
-            DeValue::Integer(number) => return unquoted(number.as_str()),
-            DeValue::Float(number) => return unquoted(number.as_str()),
-            DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
-                return Err(self.wrong_type(key, "a quoted price", value));
-            }
-        };
-        let (key_path, value) = (self.key(key), text.to_owned());
-        UsdPerMillionTokens::parse(text).map(Some).map_err(|error| {
-            let problem = match error {
-                MoneyError::Malformed => Problem::MalformedPrice { key: key_path, value },
-                MoneyError::Negative => Problem::NegativePrice { key: key_path, value },
-                MoneyError::TooManyDigits => Problem::PriceDigits { key: key_path, value },
-            };
-            self.fault_at(key, problem)
-        })
-    }
-
-    fn unknown_word(
-        &self,
-        key: &str,
-        value: &str,
-        known: impl Iterator<Item = &'static str>,
-    ) -> CatalogError {
-        let known = known.collect::<Vec<_>>().join(", ");
-        let problem = Problem::UnknownWord { key: self.key(key), value: value.to_owned(), known };
-        self.fault_at(key, problem)
-    }
-
-    fn wrong_type(
-        &self,
-        key: &str,
-        wanted: &'static str,
-        value: &Spanned<DeValue<'_>>,
-    ) -> CatalogError {
-        let found = value.get_ref().type_str();
-        self.fault(&value.span(), Problem::WrongType { key: self.key(key), wanted, found })
-    }
-
-    fn key(&self, key: &str) -> String {
-        format!("{}{key}", self.path)
-    }
-
-    fn fault_at(&self, key: &str, problem: Problem) -> CatalogError {
-        let span = self.get(key).map_or_else(|| self.at.clone(), Spanned::span);
-        self.fault(&span, problem)
-    }
-
-    fn fault(&self, at: &Range<usize>, problem: Problem) -> CatalogError {
-        CatalogError {
-            file: self.source.file.to_owned(),
-            line: line_of(self.source.text, at.start),
-            model: self.model.map(str::to_owned),
-            problem: Box::new(problem),
-        }
     }
 }

@@ -1,10 +1,11 @@
 //! Which models there are, what they cost, and how their tokens are counted.
 //!
-//! A [`Catalog`] is an immutable snapshot of one file. It does not know which providers have keys,
+//! A [`Catalog`] is an immutable snapshot of its files. It does not know which providers have keys,
 //! where files lie, or when they change.
 
 pub mod tokenizer;
 mod error;
+mod fields;
 mod file;
 
 pub use error::{CatalogError, Problem};
@@ -22,8 +23,18 @@ use crate::providers::{self, Provider};
 use file::Row;
 use tokenizer::Tokenizer;
 
-const BUILT_IN_FILE: &str = "models.toml";
-const BUILT_IN: &str = include_str!("models.toml");
+/// The built-in files, one for each provider, in the order of the registry.
+const BUILT_IN: [(&str, &str); 9] = [
+    ("openai.toml", include_str!("models/openai.toml")),
+    ("anthropic.toml", include_str!("models/anthropic.toml")),
+    ("mistral.toml", include_str!("models/mistral.toml")),
+    ("azure_openai.toml", include_str!("models/azure_openai.toml")),
+    ("groq.toml", include_str!("models/groq.toml")),
+    ("deepseek.toml", include_str!("models/deepseek.toml")),
+    ("chutes.toml", include_str!("models/chutes.toml")),
+    ("openrouter.toml", include_str!("models/openrouter.toml")),
+    ("targon.toml", include_str!("models/targon.toml")),
+];
 const VERSION_DIGITS: usize = 12;
 
 /// An immutable snapshot of all models.
@@ -44,6 +55,25 @@ pub struct Model {
     pub targets: Vec<Arc<Target>>,
 }
 
+/// What a model makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Messages.
+    Chat,
+    /// Vectors. Only its input is counted and priced.
+    Embedding,
+}
+
+impl Kind {
+    /// Its name in catalogue files and in the list of models.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Embedding => "embedding",
+        }
+    }
+}
+
 /// One model at one provider, priced and bounded.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -53,15 +83,17 @@ pub struct Target {
     pub provider: &'static Provider,
     /// Its id at the provider.
     pub upstream_model: String,
+    /// What it makes.
+    pub kind: Kind,
     /// What it costs.
     pub prices: Prices,
-    /// The most input tokens of one request.
+    /// The most input tokens of one request; of a model for embeddings, of one of its inputs.
     pub context_window: Tokens,
-    /// The most output tokens of one choice, reasoning included.
+    /// The most output tokens of one choice, reasoning included; none of an embedding.
     pub max_output: Tokens,
     /// How its tokens are counted.
     pub tokenizer: Tokenizer,
-    /// What the provider adds around the text.
+    /// What the provider adds around the text; an input of an embedding counts as a message.
     pub constants: BoundConstants,
     /// It may think where nobody sees it, so output that was seen says little about its cost.
     pub hidden_reasoning: bool,
@@ -92,7 +124,7 @@ impl Catalog {
     /// # Errors
     /// Never: a test parses the same text.
     pub fn built_in() -> Result<Self, CatalogError> {
-        Self::parse(BUILT_IN_FILE, BUILT_IN)
+        Self::parse_all(&BUILT_IN)
     }
 
     /// Reads a catalogue file; `file_name` is only for messages.
@@ -100,13 +132,24 @@ impl Catalog {
     /// # Errors
     /// The first rule that the file violates, in the order of its rows.
     pub fn parse(file_name: &str, text: &str) -> Result<Self, CatalogError> {
-        let rows = file::rows(file_name, text)?;
-        check_names(file_name, &rows)?;
-        Ok(Self::of(version_of(text), rows))
+        Self::parse_all(&[(file_name, text)])
+    }
+
+    fn parse_all(files: &[(&str, &str)]) -> Result<Self, CatalogError> {
+        let mut rows = Vec::new();
+        let mut hash = Sha256::new();
+        for (name, text) in files {
+            rows.extend(file::rows(name, text)?);
+            hash.update(text.as_bytes());
+        }
+        check_names(&rows)?;
+        let mut version = hex::encode(hash.finalize());
+        version.truncate(VERSION_DIGITS);
+        Ok(Self::of(version, rows))
     }
 
     /// The *price version* that calls are booked under: the first 12 hex digits of the SHA-256 of
-    /// the file's text.
+    /// the catalogue's text, all files in their order.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -176,20 +219,14 @@ impl Catalog {
     }
 }
 
-fn version_of(text: &str) -> String {
-    let mut digits = hex::encode(Sha256::digest(text.as_bytes()));
-    digits.truncate(VERSION_DIGITS);
-    digits
-}
-
 /// Whether every name leads to one row, and every upstream id to one set of prices.
-fn check_names(file_name: &str, rows: &[Row]) -> Result<(), CatalogError> {
+fn check_names(rows: &[Row]) -> Result<(), CatalogError> {
     let mut names: HashMap<(&str, &str), &Row> = HashMap::new();
     let mut upstreams: HashMap<(&str, &str), &Row> = HashMap::new();
     for row in rows {
         let target = &row.target;
         let provider = target.provider.name;
-        let refuse = |problem| Err(row.fault(file_name, problem));
+        let refuse = |problem| Err(row.fault(problem));
         if let Some(first) = names.insert((provider, &target.model), row) {
             return refuse(Problem::Duplicate { provider, first: first.line });
         }
@@ -204,9 +241,9 @@ fn check_names(file_name: &str, rows: &[Row]) -> Result<(), CatalogError> {
         let Some(provider) = providers::find(prefix) else { continue };
         let key = (provider.name, rest);
         let mut others = names.get(&key).into_iter().chain(upstreams.get(&key));
-        if let Some(other) = others.find(|other| other.line != row.line) {
+        if let Some(other) = others.find(|other| !std::ptr::eq(**other, row)) {
             let problem = Problem::AmbiguousName { provider: provider.name, other: other.line };
-            return Err(row.fault(file_name, problem));
+            return Err(row.fault(problem));
         }
     }
     Ok(())

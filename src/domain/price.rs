@@ -18,6 +18,9 @@ const PER_MILLION_DIGITS: u32 = 6;
 pub struct UsdPerMillionTokens(Decimal);
 
 impl UsdPerMillionTokens {
+    /// Nothing.
+    pub const ZERO: Self = Self(Decimal::ZERO);
+
     /// Reads a price exactly.
     ///
     /// # Errors

@@ -164,6 +164,8 @@ impl OpenCall {
         let Some(grant) = self.grant.take() else { return Charge::NOTHING };
         let served =
             served_model.and_then(|model| self.gateway.catalog.served(self.target.provider, model));
+        // What makes something else has prices that do not fit what was made.
+        let served = served.filter(|served| served.kind == self.target.kind);
         let prices = served.map_or(&self.target.prices, |served| &served.prices);
         let charge = self.terms.charge(ending, prices);
         let latency = millis(self.admitted, Instant::now());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::Client;
 
-use crate::catalog::{Target, Unresolved};
+use crate::catalog::{Kind, Target, Unresolved};
 use crate::domain::budget::Balance;
 use crate::domain::fault::{Code, Fault};
 use crate::domain::id::RunId;
@@ -240,13 +240,16 @@ impl Gateway {
             Ok(target) => target,
             Err(Unresolved::Unknown) => return Err(no_such_model(&request.model)),
             Err(Unresolved::NotConfigured(provider)) => {
-                let named = self.catalog.resolve(&request.model, |_| true);
-                if named.is_ok_and(|target| !allowed(&target)) {
-                    return Err(model_not_allowed(&request.model));
+                if let Ok(named) = self.catalog.resolve(&request.model, |_| true) {
+                    fits_chat(&named)?;
+                    if !allowed(&named) {
+                        return Err(model_not_allowed(&request.model));
+                    }
                 }
                 return Err(not_configured(provider));
             }
         };
+        fits_chat(&target)?;
         if request.choices > 1 && !target.provider.dialect.several_choices {
             let says = format!("{} gives one answer to a call; leave out `n`.", target.model);
             return Err(Fault::new(Code::ParameterNotAllowed, says).param("n"));
@@ -344,6 +347,21 @@ fn no_such_model(name: &str) -> Fault {
         format!("There is no model {shown:?} here. GET /v1/models lists those that there are."),
     )
     .param("model")
+}
+
+/// Whether chat completions are what a model makes.
+fn fits_chat(target: &Target) -> Result<(), Fault> {
+    match target.kind {
+        Kind::Chat => Ok(()),
+        Kind::Embedding => Err(Fault::new(
+            Code::InvalidModel,
+            format!(
+                "{} makes embeddings, not chat completions. GET /v1/models tells the kinds.",
+                target.model
+            ),
+        )
+        .param("model")),
+    }
 }
 
 fn model_not_allowed(name: &str) -> Fault {

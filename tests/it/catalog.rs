@@ -1,14 +1,14 @@
-//! The catalogue: every price exact, every built-in model bounded, every bad file refused by name.
+//! The catalogue: every price exact, every name unambiguous, every bad file refused by name.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::collections::BTreeSet;
+mod built_in;
+mod price_table;
 
-use rungate::catalog::{Catalog, Target, Unresolved};
-use rungate::domain::usage::{Tokens, Usage};
+use rungate::catalog::{Catalog, Kind, Unresolved};
+use rungate::domain::usage::Tokens;
 use rungate::providers::{self, Provider};
 
-const VECTORS: &str = include_str!("../../fixtures/prices.tsv");
 const V3: &str = "deepseek-ai/DeepSeek-V3-0324";
 
 /// One good row with everything that a row may have, to be spoilt in one place.
@@ -39,77 +39,6 @@ fn built_in() -> Catalog {
 
 fn provider(name: &str) -> &'static Provider {
     providers::find(name).unwrap()
-}
-
-fn targets(catalog: &Catalog) -> Vec<Target> {
-    let all = catalog.models().flat_map(|model| model.targets.iter());
-    all.map(|target| target.as_ref().clone()).collect()
-}
-
-#[test]
-fn every_price_vector_costs_what_it_says_to_the_last_digit() {
-    let catalog = built_in();
-    let mut priced = BTreeSet::new();
-    let vectors = VECTORS.lines().filter(|line| !line.starts_with('#')).skip(1);
-    for line in vectors {
-        let columns: Vec<&str> = line.split('\t').collect();
-        let [model, at, tokens @ .., cost] = columns.as_slice() else { panic!("{line}") };
-        let tokens: Vec<Tokens> =
-            tokens.iter().map(|count| Tokens::new(count.parse().unwrap())).collect();
-        let usage = Usage {
-            uncached_input: tokens[0],
-            cached_input: tokens[1],
-            cache_write: tokens[2],
-            output: tokens[3],
-            reasoning: Tokens::ZERO,
-        };
-        let target = catalog.served(provider(at), model).unwrap();
-        assert_eq!(target.prices.cost(&usage).unwrap().to_string(), *cost, "{line}");
-        priced.insert((model.to_string(), at.to_string()));
-    }
-    for target in targets(&catalog) {
-        let row = (target.model, target.provider.name.to_owned());
-        assert!(priced.contains(&row), "{row:?} has no price vector");
-    }
-}
-
-#[test]
-fn every_built_in_model_is_priced_and_bounded_and_answers_to_both_its_names() {
-    let catalog = built_in();
-    for target in targets(&catalog) {
-        let (name, at) = (&target.model, target.provider);
-        let prices = &target.prices.base;
-        assert!(!prices.input.decimal().is_zero(), "{name}: input is free");
-        assert!(!prices.output.decimal().is_zero(), "{name}: output is free");
-        assert!(target.context_window > Tokens::ZERO && target.max_output > Tokens::ZERO);
-        assert!(target.prices.worst_case(target.context_window, target.max_output).is_ok());
-        let only_here = |provider: &Provider| provider.name == at.name;
-        for written in [name.clone(), format!("{}/{name}", at.name)] {
-            let found = catalog.resolve(&written, only_here).unwrap();
-            assert_eq!((&found.model, found.provider.name), (name, at.name), "{written}");
-        }
-        let served = catalog.served(at, &target.upstream_model).unwrap();
-        assert_eq!(&served.model, name);
-    }
-}
-
-#[test]
-fn long_requests_are_never_cheaper_than_short_ones() {
-    for target in targets(&built_in()) {
-        let Some(long) = target.prices.long_context else { continue };
-        let (base, long) = (target.prices.base, long.prices);
-        assert!(long.input >= base.input && long.output >= base.output, "{}", target.model);
-        assert!(long.cached_input >= base.cached_input, "{}", target.model);
-        assert!(long.cache_write >= base.cache_write, "{}", target.model);
-    }
-}
-
-#[test]
-fn prices_of_others_than_openai_and_deepseek_are_marked_as_examples() {
-    for target in targets(&built_in()) {
-        let published = matches!(target.provider.name, "openai" | "deepseek");
-        assert_eq!(target.example_price, !published, "{}", target.model);
-    }
 }
 
 #[test]
@@ -305,6 +234,39 @@ fn a_value_of_the_wrong_kind_is_refused() {
     refused("models = [\n 1]", &format!("m.toml:2: {rows} integer"));
 }
 
+/// The good row as one for embeddings.
+fn embedding() -> String {
+    let row = without(&["max_output_tokens", "hidden_reasoning", "output", "above"]);
+    let (row, _) = row.split_once("[models.long_context]").unwrap();
+    row.replace("upstream_model", "kind = \"embedding\"\nupstream_model")
+}
+
+#[test]
+fn a_row_for_embeddings_has_no_output() {
+    let catalog = Catalog::parse("m", &embedding()).unwrap();
+    let target = catalog.resolve("acme/one", |_| true).unwrap();
+    assert_eq!((target.kind, target.max_output), (Kind::Embedding, Tokens::ZERO));
+    assert!(target.prices.base.output.decimal().is_zero());
+    let chat = Catalog::parse("m", GOOD).unwrap().resolve("acme/one", |_| true).unwrap();
+    assert_eq!(chat.kind, Kind::Chat);
+    let written = GOOD.replace("upstream_model", "kind = \"chat\"\nupstream_model");
+    assert_eq!(Catalog::parse("m", &written).unwrap().model("acme/one").unwrap().targets.len(), 1);
+    for (key, line) in [
+        ("max_output_tokens", "max_output_tokens = 1"),
+        ("hidden_reasoning", "hidden_reasoning = false"),
+        ("output", "output = \"0\""),
+        ("long_context", "long_context = { above = 1, input = \"9\", output = \"9\" }"),
+    ] {
+        let row = embedding().replace("input = \"2\"", &format!("input = \"2\"\n{line}"));
+        let at = "m.toml:11: model \"acme/one\":";
+        let says = "is not for embeddings: they have no output tokens";
+        refused(&row, &format!("{at} `{key}` {says}"));
+    }
+    let unknown = "`kind` = \"image\" is unknown; known are chat, embedding";
+    let row = embedding().replace("\"embedding\"", "\"image\"");
+    refused(&row, &format!("m.toml:5: model \"acme/one\": {unknown}"));
+}
+
 #[test]
 fn a_file_that_is_not_a_catalogue_is_refused() {
     refused("", "m.toml:1: the file has no [[models]] row");
@@ -319,7 +281,7 @@ fn a_file_that_is_not_a_catalogue_is_refused() {
 
 #[test]
 fn a_key_that_nobody_reads_is_refused() {
-    let row = "name, provider, upstream_model, context_window, max_output_tokens, tokenizer, \
+    let row = "name, provider, upstream_model, kind, context_window, max_output_tokens, tokenizer, \
                hidden_reasoning, example_price, input, cached_input, cache_write, output, \
                long_context, bound";
     let message = format!("unknown key `outptu`; known are {row}");

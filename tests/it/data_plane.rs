@@ -11,6 +11,7 @@ mod endings;
 mod endings_streams;
 mod endings_clients;
 mod upstream;
+mod dialects;
 mod relay;
 mod relay_told;
 mod caps;

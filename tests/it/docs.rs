@@ -29,7 +29,7 @@ fn when(code: Code) -> &'static str {
         Code::InvalidRequest => {
             "malformed JSON, a missing or wrongly typed field, a duplicate key, too many values"
         }
-        Code::InvalidModel => "the catalogue has no such model",
+        Code::InvalidModel => "the catalogue has no such model, or it makes something else",
         Code::InvalidRunId => "the run id is not a UUID",
         Code::RunIdMismatch => "credential, header and body name different runs",
         Code::RunIdRequired => "nothing names a run",

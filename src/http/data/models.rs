@@ -6,7 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Target;
+use crate::catalog::{Kind, Target};
 use crate::domain::fault::{Code, Fault};
 use crate::domain::usage::Tokens;
 use crate::gateway::Gateway;
@@ -35,8 +35,11 @@ struct Entry<'a> {
     object: &'static str,
     created: u64,
     owned_by: &'static str,
+    /// What it makes, and so which endpoint it fits.
+    kind: &'static str,
     context_window: Tokens,
-    max_output_tokens: Tokens,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_output_tokens: Option<Tokens>,
 }
 
 impl<'a> Entry<'a> {
@@ -47,8 +50,9 @@ impl<'a> Entry<'a> {
             // The wire format wants a date of release; the catalogue knows none.
             created: 0,
             owned_by: target.provider.name,
+            kind: target.kind.name(),
             context_window: target.context_window,
-            max_output_tokens: target.max_output,
+            max_output_tokens: (target.kind == Kind::Chat).then_some(target.max_output),
         }
     }
 }

@@ -111,7 +111,7 @@ async fn a_run_sees_the_models_that_it_may_use_and_no_others() {
     let run = stage.run(json!({"allowed_models": ["gpt-4o", MODEL]})).await;
     let entry = json!({
         "id": MODEL, "object": "model", "created": 0, "owned_by": "openai",
-        "context_window": 128_000, "max_output_tokens": 16_384,
+        "kind": "chat", "context_window": 128_000, "max_output_tokens": 16_384,
     });
     let list = get(stage.client(), "/v1/models", &run).await.json();
     let ids: Vec<&Value> = list["data"].as_array().unwrap().iter().map(|one| &one["id"]).collect();
@@ -128,6 +128,11 @@ async fn a_run_sees_the_models_that_it_may_use_and_no_others() {
     assert!(all["data"].as_array().unwrap().len() > 20);
     let one = get(stage.client(), "/v1/models/deepseek-ai/DeepSeek-V3-0324", &everything).await;
     assert_eq!(one.status, 200, "{}", one.text);
+    let vectors = json!({
+        "id": "text-embedding-3-small", "object": "model", "created": 0, "owned_by": "openai",
+        "kind": "embedding", "context_window": 8191,
+    });
+    assert!(all["data"].as_array().unwrap().contains(&vectors), "{all}");
     stage.end().await;
 }
 

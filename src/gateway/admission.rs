@@ -212,7 +212,7 @@ impl Attempt<'_> {
         // One at a time for each run, one for each processor in all; a client that leaves does not
         // make room for the next while its own prompt is still being counted.
         let turn = Arc::clone(&caller.run.counting).lock_owned().await;
-        let Ok(place) = Arc::clone(&self.gateway.counters).acquire_owned().await else {
+        let Ok(place) = Arc::clone(&self.gateway.counting).acquire_owned().await else {
             return false;
         };
         let counting = self.gateway.spawn_blocking(move || {

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Response;
 use http_body::Body as _;
 use tokio::time::{Instant, Sleep};
 
@@ -12,7 +13,7 @@ use super::Policy;
 
 /// The body of a provider's answer.
 pub(super) struct Incoming {
-    body: reqwest::Body,
+    body: hyper::body::Incoming,
     timer: Pin<Box<Sleep>>,
     last_byte: Instant,
     idle: Duration,
@@ -36,10 +37,14 @@ pub(super) enum Piece {
 
 impl Incoming {
     /// Begins to read; `end` is when the whole answer has to be there.
-    pub(super) fn new(response: reqwest::Response, policy: &Policy, end: Instant) -> Self {
+    pub(super) fn new(
+        response: Response<hyper::body::Incoming>,
+        policy: &Policy,
+        end: Instant,
+    ) -> Self {
         let now = Instant::now();
         Self {
-            body: reqwest::Body::from(response),
+            body: response.into_body(),
             timer: Box::pin(tokio::time::sleep_until(end.min(now + policy.deadlines.idle))),
             last_byte: now,
             idle: policy.deadlines.idle,

@@ -12,7 +12,7 @@ use crate::domain::bound::{InputShape, input_bound};
 use crate::domain::fault::Fault;
 use crate::domain::id::{Attempt, ReservationId};
 use crate::domain::money::Usd;
-use crate::domain::settlement::{Charge, CostSource, Ending, Flag, Terms};
+use crate::domain::settlement::{Charge, Ending, Flag, Terms};
 use crate::domain::usage::Tokens;
 use crate::ledger::{Grant, Outcome};
 use crate::limits::Permit;
@@ -206,7 +206,7 @@ impl OpenCall {
                 "call.over_reservation: the provider broke its own limit; booked in full"
             );
         }
-        record_metrics(&self.target, charge, status);
+        self.gateway.counters.count(&self.target, charge, status);
         self.gateway.report(|| CallReport {
             run: self.run.id,
             model: self.target.model.clone(),
@@ -237,40 +237,4 @@ fn millis(from: Instant, to: Instant) -> u64 {
 fn clean(name: &str) -> String {
     const MOST: usize = 256;
     name.chars().filter(|c| !c.is_control()).take(MOST).collect()
-}
-
-fn record_metrics(target: &Target, charge: &Charge, status: u16) {
-    let labels = [("provider", target.provider.name.to_owned()), ("model", target.model.clone())];
-    let class = match status {
-        200..=299 => "2xx",
-        CLIENT_GONE => "client_gone",
-        400..=499 => "4xx",
-        _ => "5xx",
-    };
-    metrics::counter!(
-        "rungate_calls_total",
-        "provider" => target.provider.name,
-        "model" => target.model.clone(),
-        "cost_source" => charge.source.as_str(),
-        "status" => class
-    )
-    .increment(1);
-    if charge.source == CostSource::None {
-        return;
-    }
-    metrics::counter!("rungate_input_tokens_total", &labels)
-        .increment(charge.usage.input().count());
-    metrics::counter!("rungate_output_tokens_total", &labels)
-        .increment(charge.usage.output.count());
-    metrics::counter!("rungate_cost_nanousd_total", &labels).increment(nanousd(charge.cost));
-    if let Some(flag) = charge.flag {
-        metrics::counter!("rungate_incidents_total", "kind" => flag.as_str()).increment(1);
-    }
-}
-
-/// Whole billionths of a dollar, as a counter takes them. The ledger has the exact sum.
-fn nanousd(cost: Usd) -> u64 {
-    let billion = rust_decimal::Decimal::from(1_000_000_000_u64);
-    let nanos = cost.decimal().checked_mul(billion).unwrap_or_default();
-    u64::try_from(nanos.trunc()).unwrap_or(0)
 }

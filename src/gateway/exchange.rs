@@ -6,13 +6,13 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, Response};
+use hyper::body::Incoming as ProviderBody;
 use tokio::time::Instant;
 
 use crate::domain::fault::Code;
 use crate::domain::settlement::{Charge, Ending};
 use crate::upstream::retry_after::retry_after_seconds;
-use crate::upstream::{Access, SendError, Sent};
+use crate::upstream::{Access, Client, SendError, Sent};
 
 use super::body::{Incoming, Piece};
 use super::call::{CLIENT_GONE, Failed, OpenCall};
@@ -20,6 +20,8 @@ use super::failure;
 use super::relay::Relay;
 use super::whole::{Whole, WholeAnswer};
 
+/// The beginning of a provider's answer.
+type Response = http::Response<ProviderBody>;
 type Head = Pin<Box<dyn Future<Output = Result<Response, SendError>> + Send>>;
 
 /// How an answer begins.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::Client;
 
 use crate::catalog::{Kind, Target, Unresolved};
 use crate::domain::budget::Balance;
@@ -17,6 +16,8 @@ use crate::ledger::RunRecord;
 use crate::limits::{Permit, RateStanding};
 use crate::protocol::chat::ChatRequest;
 use crate::providers::Provider;
+
+use crate::upstream::Client;
 
 use super::admission::{Admitted, Candidate};
 use super::call::{Failed, InputCount, OpenCall};

@@ -25,6 +25,7 @@ pub mod directory;
 pub mod caller;
 pub mod refusals;
 pub mod admission;
+mod counters;
 pub mod call;
 mod body;
 pub mod whole;
@@ -35,6 +36,7 @@ pub mod inference;
 pub mod runs;
 
 use call::CallReport;
+use counters::Counters;
 use directory::Directory;
 use refusals::Refusals;
 
@@ -91,7 +93,8 @@ pub struct Gateway {
     main: Handle,
     on_call: Option<OnCall>,
     halt: CancellationToken,
-    counters: Arc<Semaphore>,
+    counters: Counters,
+    counting: Arc<Semaphore>,
     reads: Semaphore,
     draining: AtomicBool,
     busy: AtomicUsize,
@@ -134,7 +137,8 @@ impl Gateway {
             catalog: parts.catalog,
             directory: Directory::new(Arc::clone(&parts.ledger), parts.halt.clone()),
             halt: parts.halt,
-            counters: Arc::new(Semaphore::new(cpus())),
+            counters: Counters::default(),
+            counting: Arc::new(Semaphore::new(cpus())),
             reads: Semaphore::new(MAX_READS),
             ledger: parts.ledger,
             refusals: Refusals::default(),

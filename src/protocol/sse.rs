@@ -120,7 +120,17 @@ pub fn without_asides(event: &[u8]) -> Vec<u8> {
 
 /// The lines that are not blank.
 fn lines(event: &[u8]) -> impl Iterator<Item = &[u8]> {
-    event.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.is_empty())
+    let mut rest = event;
+    let next = move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        let (line, ended) = rest.split_at_checked(end)?;
+        rest = ended.get(1..).unwrap_or_default();
+        Some(line)
+    };
+    std::iter::from_fn(next).filter(|line| !line.is_empty())
 }
 
 /// The name and value of a field that the standard knows.

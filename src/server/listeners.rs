@@ -14,7 +14,7 @@ use crate::gateway::{Gateway, Mode};
 use crate::http::respond::Manners;
 use crate::http::{data, operator};
 use crate::simulator::{self, SimulatorOptions};
-use crate::upstream::{self, Deadlines};
+use crate::upstream::{Client, Trust};
 
 use super::StartError;
 
@@ -92,19 +92,15 @@ pub(super) fn data_plane(
     config: &Config,
     planes: &Planes,
 ) -> Result<Server, StartError> {
-    let deadlines = Deadlines {
-        connect: config.upstream_connect_timeout,
-        whole: config.upstream_timeout,
-        idle: config.upstream_idle_timeout,
-    };
-    // Made once here, so that a missing root store stops the start and not the first call.
-    let checked = upstream::client(&deadlines).map_err(StartError::Client)?;
+    // Loaded once here, so that a missing root store stops the start and not the first call.
+    let trust = Trust::of_system().map_err(StartError::Client)?;
+    let connect = config.upstream_connect_timeout;
     let gateway = Arc::clone(&planes.gateway);
     let (manners, max_body_bytes) = (planes.manners, config.max_body_bytes);
     let base_paths = config.base_paths.clone();
     let server = HttpServer::new(move || {
         let base_paths = base_paths.clone();
-        let client = upstream::client(&deadlines).unwrap_or_else(|_| checked.clone());
+        let client = Client::new(trust.clone(), connect);
         let gateway = Arc::clone(&gateway);
         let plane = data::Plane { gateway, manners, client, max_body_bytes };
         App::new()

@@ -20,7 +20,7 @@ use crate::ledger::memory::MemoryLedger;
 use crate::ledger::postgres::{OpenError, PostgresLedger};
 use crate::ledger::{Event, Ledger};
 use crate::storage::cluster::{Cluster, ClusterError};
-use crate::upstream::{AccessError, Deadlines};
+use crate::upstream::{AccessError, Deadlines, NoRoots};
 use crate::{jobs, telemetry};
 
 pub mod access;
@@ -66,7 +66,7 @@ pub enum StartError {
     AdminToken(PathBuf, #[source] std::io::Error),
     /// The TLS roots cannot be loaded.
     #[error("the HTTP client cannot be set up; are ca-certificates installed?")]
-    Client(#[source] reqwest::Error),
+    Client(#[source] NoRoots),
     /// The simulated provider or a listener failed.
     #[error("a server could not be started")]
     Serve(#[source] std::io::Error),

@@ -4,24 +4,26 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
-use reqwest::{Client, Url};
+use http::{Method, Request, Response, Uri};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::providers::{KeyHeader, Provider};
 
+pub use client::{Client, NoRoots, Trust};
 use outgoing::Outgoing;
 pub use outgoing::Sent;
 
+mod client;
 mod outgoing;
 pub mod scrub;
 pub mod retry_after;
-
-/// Idle connections kept to each provider by each worker.
-const POOL_IDLE_PER_HOST: usize = 256;
-/// How long an idle connection is kept; below what common servers keep theirs.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 
 /// How long a provider may take.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +41,8 @@ pub struct Deadlines {
 pub struct Access {
     /// Which provider.
     pub provider: &'static Provider,
-    chat: Url,
-    credential: Option<(HeaderName, HeaderValue)>,
+    chat: Uri,
+    credentials: Vec<(HeaderName, HeaderValue)>,
     secrets: Vec<SecretString>,
 }
 
@@ -82,17 +84,23 @@ impl Access {
         let prefix = provider.settings_prefix;
         let base = base_url.or(provider.default_base_url).ok_or(AccessError::NoBaseUrl(prefix))?;
         let base = base.trim_end_matches('/');
-        let chat = Url::parse(&format!("{base}/chat/completions"))
-            .map_err(|_| AccessError::BaseUrl(prefix))?;
-        let credential = key
+        let bad = || AccessError::BaseUrl(prefix);
+        let mut url = Url::parse(&format!("{base}/chat/completions")).map_err(|_| bad())?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(bad());
+        }
+        let login = take_login(&mut url);
+        let chat = Uri::try_from(url.as_str()).map_err(|_| bad())?;
+        let key_header = key
             .map(|key| credential(provider.key_header, key).ok_or(AccessError::Key(prefix)))
             .transpose()?;
+        let credentials = login.into_iter().chain(key_header).collect();
         let mut secrets: Vec<SecretString> = key.cloned().into_iter().collect();
         secrets.push(base.to_owned().into());
-        if let Some(host) = chat.host_str() {
+        if let Some(host) = url.host_str() {
             secrets.push(host.to_owned().into());
         }
-        Ok(Self { provider, chat, credential, secrets })
+        Ok(Self { provider, chat, credentials, secrets })
     }
 
     /// What must not appear in anything that a client reads: the key, the address, the host.
@@ -111,24 +119,24 @@ impl Access {
         body: Bytes,
         stream: bool,
         sent: Sent,
-    ) -> Result<reqwest::Response, SendError> {
+    ) -> Result<Response<Incoming>, SendError> {
         const JSON: HeaderValue = HeaderValue::from_static("application/json");
         const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
-        let mut request = client
-            .post(self.chat.clone())
-            .header(CONTENT_TYPE, JSON)
-            .header(ACCEPT, if stream { EVENTS } else { JSON })
-            .body(reqwest::Body::wrap(Outgoing::new(body, sent.clone())));
-        if let Some((name, value)) = &self.credential {
-            request = request.header(name.clone(), value.clone());
+        let mut request = Request::new(Outgoing::new(body, sent.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.chat.clone();
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(ACCEPT, if stream { EVENTS } else { JSON });
+        for (name, value) in &self.credentials {
+            headers.append(name.clone(), value.clone());
         }
-        request.send().await.map_err(|error| {
-            let kind = match (sent.happened(), error.is_timeout()) {
+        client.send(request).await.map_err(|error| {
+            let kind = match (sent.happened(), client::is_timeout(&error)) {
                 (true, _) => SendError::NoAnswer,
                 (false, true) => SendError::ConnectTimeout,
                 (false, false) => SendError::NotSent,
             };
-            let error = error.without_url();
             tracing::warn!(
                 provider = self.provider.name,
                 error = &error as &dyn std::error::Error,
@@ -137,6 +145,22 @@ impl Access {
             kind
         })
     }
+}
+
+/// Takes the login out of an address: the header that shows it (RFC 7617), if there is one.
+fn take_login(url: &mut Url) -> Option<(HeaderName, HeaderValue)> {
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let name = decoded(url.username());
+    let password = url.password().map(decoded).unwrap_or_default();
+    // An address that cannot have a login has none to take.
+    let _gone = url.set_username("").and_then(|()| url.set_password(None));
+    if name.is_empty() && password.is_empty() {
+        return None;
+    }
+    let login = BASE64_STANDARD.encode(format!("{name}:{password}"));
+    let mut value = HeaderValue::from_str(&format!("Basic {login}")).ok()?;
+    value.set_sensitive(true);
+    Some((AUTHORIZATION, value))
 }
 
 /// The header that shows the key; `None` if no header can carry it.
@@ -155,22 +179,4 @@ impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Access({})", self.provider.name)
     }
-}
-
-/// A client for one worker. Its connections are driven by the worker that made them, so each
-/// worker has its own and none is woken for another's bytes.
-///
-/// # Errors
-/// If the TLS roots cannot be loaded.
-pub fn client(deadlines: &Deadlines) -> Result<Client, reqwest::Error> {
-    Client::builder()
-        .connect_timeout(deadlines.connect)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .tcp_nodelay(true)
-        .pool_max_idle_per_host(POOL_IDLE_PER_HOST)
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .user_agent(concat!("rungate/", env!("CARGO_PKG_VERSION")))
-        .referer(false)
-        .build()
 }

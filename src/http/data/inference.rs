@@ -86,7 +86,8 @@ async fn call(
         endpoint: endpoint.name,
         always_show_usage: endpoint.always_show_usage,
     };
-    let reply = plane.gateway.infer(&plane.client, call, standing).await?;
+    // Boxed, because what is around it is moved several times before it is first polled.
+    let reply = Box::pin(plane.gateway.infer(&plane.client, call, standing)).await?;
     let mut builder = answer(StatusCode::OK, id, plane.manners);
     tell_standing(&mut builder, standing);
     Ok(match reply {

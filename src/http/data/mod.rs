@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use actix_web::http::header::{HeaderMap, UPGRADE};
 use actix_web::{HttpRequest, HttpResponse, Resource, web};
-use reqwest::Client;
 
 use crate::domain::fault::{Code, Fault};
 use crate::domain::key::Credential;
 use crate::gateway::Gateway;
 use crate::gateway::caller::Presented;
 use crate::gateway::inference::Standing;
+use crate::upstream::Client;
 
 use super::request_id::request_id;
 use super::respond::{Manners, guarded, refuse};

@@ -67,6 +67,24 @@ async fn only_the_gateways_own_headers_go_upstream_to_one_fixed_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_login_in_a_providers_address_becomes_a_header_and_leaves_the_address() {
+    let provider = ScriptedProvider::json(DONE).await;
+    let address = provider.base_url().replace("http://", "http://us%65r:p%40ss@");
+    let settings = [("SIMULATE_PROVIDERS", "false"), ("OPENAI_BASE_URL", address.as_str())];
+    let stage = Stage::simulated(&settings).await;
+    let run = stage.run(json!({})).await;
+    let request = stage.client().http.post(format!("{}/v1/chat/completions", stage.client().data));
+    request.bearer_auth(&run.token).json(&ask("hi")).send().await.unwrap();
+    let (line, headers, _) = parts(provider.seen().last().unwrap());
+    assert_eq!(line, "POST /v1/chat/completions HTTP/1.1");
+    // RFC 7617: base64 of `user:p@ss`.
+    let login = ("authorization".to_owned(), "Basic dXNlcjpwQHNz".to_owned());
+    assert!(headers.contains(&login), "{headers:?}");
+    assert!(headers.contains(&("host".to_owned(), provider.address.to_string())), "{headers:?}");
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_body_upstream_has_what_is_passed_and_what_the_gateway_forces() {
     let provider = ScriptedProvider::json(DONE).await;
     let stage = Stage::before(&provider, &[]).await;

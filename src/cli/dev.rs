@@ -1,6 +1,6 @@
 //! `rungate dev`: a gateway for one laptop, which says what to paste and what every call cost.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -17,6 +17,8 @@ use super::{asked_to_stop, print};
 
 /// Runs of the summary at exit.
 const SUMMARY_RUNS: u32 = 100;
+/// Where commands look for the control plane unless a setting says otherwise.
+const USUAL_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 
 pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     if config.database_url.is_some() {
@@ -47,10 +49,10 @@ fn say_hello(config: &Config, data: SocketAddr, admin: SocketAddr, run: &str) {
         "rungate dev: no database, any run id, ${cap} a run.
 Every model is answered by {answers}.
 
-  data plane     http://{data}
-  control plane  http://{admin}
+  data plane     http://{data}    agents call models here
+  control plane  http://{admin}    runs are registered and read here, without a token
 
-Call a model:
+Call a model (in another terminal):
 
   curl -s http://{data}/v1/chat/completions \\
     -H 'content-type: application/json' \\
@@ -62,11 +64,23 @@ Point an SDK at it:
   export OPENAI_API_KEY={run}
 
 That key is this process's own run; any other run id (a UUID) works in its place.
-See what it spent:  curl -s http://{data}/v1/usage
+
+See what was spent:
+
+  curl -s http://{data}/v1/usage
+  {env}rungate runs list
+
+Each call is told below with its cost. Ctrl-C ends it and sums up.
 ",
         cap = config.dev_cost_limit,
-        body = r#"{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}"#
+        body = r#"{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}"#,
+        env = control_url(admin)
     ));
+}
+
+/// What has to stand before a command in another terminal for it to find this control plane.
+fn control_url(admin: SocketAddr) -> String {
+    if admin == USUAL_ADMIN { String::new() } else { format!("RUNGATE_URL=http://{admin} ") }
 }
 
 /// One line for each ended call.
@@ -78,13 +92,14 @@ fn tell(call: &CallReport) {
         CostSource::None => " (nothing was bought)",
     };
     print::out(format_args!(
-        "run {run}  {status}  {model}  {input} in / {output} out  ${cost}{note}  ${left} left",
+        "run {run}  {status}  {model:<20}  {input:>6} in / {output:>6} out  ${cost:<12}  ${left} \
+         left{note}",
         run = call.run,
         status = call.status,
         model = call.model,
         input = call.charge.usage.input(),
         output = call.charge.usage.output,
-        cost = call.charge.cost,
+        cost = call.charge.cost.to_string(),
         left = call.remaining
     ));
 }

@@ -3,34 +3,49 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use secrecy::ExposeSecret as _;
 
 use crate::catalog::Catalog;
 use crate::config::{Config, ConfigError, Environment, SETTINGS, provider_settings};
+use crate::domain::id::RunId;
 use crate::gateway::Mode;
 use crate::ledger::postgres::{OpenError, connect_options};
 use crate::server::StartError;
 use crate::{server, telemetry};
 
+mod exit;
 mod print;
+mod look;
+mod figures;
 mod table;
+mod progress;
+mod wrong_usage;
 mod control;
-pub mod runs;
+mod watch;
+mod runs;
 mod dev;
 mod ledger;
 mod serve;
 mod simulate;
 
-/// Exit code for settings that cannot be used, as in `sysexits.h` (EX_USAGE).
-const EX_USAGE: u8 = 64;
+use control::ControlPlane;
+use exit::{Exit, Failure};
+use look::Color;
+use print::ClosedPipe;
 
 /// The inference gateway for evaluation runs.
 #[derive(Debug, Parser)]
-#[command(name = "rungate", version, after_help = settings_help(), max_term_width = 110)]
+#[command(name = "rungate", version, max_term_width = 110)]
+#[command(after_help = SHORT_HELP, after_long_help = long_help())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// When to use colour
+    #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN")]
+    #[arg(hide_possible_values = true)]
+    color: Color,
 }
 
 #[derive(Debug, Subcommand)]
@@ -41,19 +56,34 @@ enum Command {
     Serve,
     /// Run the simulated provider alone
     Simulate(simulate::Options),
-    /// Print every setting, redacted, and whether it can be used
-    CheckConfig,
-    /// Look after the ledger
-    #[command(subcommand)]
-    Ledger(ledger::LedgerCommand),
     /// Register, read and close runs through the control plane
     #[command(subcommand)]
     Runs(runs::RunsCommand),
+    /// Look after the ledger
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
+    /// Print every setting, redacted, and whether it can be used
+    CheckConfig,
+    /// Print a script that completes commands and options
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
 }
+
+const SHORT_HELP: &str = "\
+To begin: `rungate dev`, and paste what it prints. `rungate --help` lists settings and exit codes.";
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return wrong_usage::tell(&error),
+    };
+    look::choose(cli.color);
+    if let Command::Completions { shell } = cli.command {
+        return ended(complete(shell));
+    }
     let environment = Environment::read();
     let get = |name: &str| environment.get(name);
     if matches!(cli.command, Command::CheckConfig) {
@@ -74,9 +104,19 @@ pub fn main() -> ExitCode {
         }
     };
     let log_is_set = get("RUST_LOG").is_some_and(|filter| !filter.trim().is_empty());
-    match run(cli.command, &config, log_is_set) {
+    ended(run(cli.command, &config, log_is_set))
+}
+
+/// The exit code of a command, after its error was told.
+fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
+    match result {
         Ok(code) => code,
-        Err(error) => fail(&error, exit_code(&error)),
+        Err(error) if error.downcast_ref::<ClosedPipe>().is_some() => Exit::Done.into(),
+        Err(error) => {
+            let exit = exit_of(&error);
+            print::err(format_args!("rungate: {error:#}"));
+            exit.into()
+        }
     }
 }
 
@@ -85,23 +125,37 @@ fn run(command: Command, config: &Config, log_is_set: bool) -> anyhow::Result<Ex
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
-    let quiet = matches!(command, Command::Dev | Command::Runs(_) | Command::Ledger(_));
-    let filter = if quiet && !log_is_set { "warn" } else { config.rust_log.as_str() };
+    let serves = matches!(command, Command::Serve | Command::Simulate(_) | Command::CheckConfig);
+    let filter = if serves || log_is_set { config.rust_log.as_str() } else { "warn" };
     telemetry::start_logging(config.log_format, filter)?;
+    let plane = || ControlPlane::new(&config.rungate_url, server::admin_token::known(config));
     runtime.block_on(async {
         match command {
             Command::Dev => dev::run(config).await,
             Command::Serve => serve::run(config).await,
             Command::Simulate(options) => simulate::run(options).await,
             Command::CheckConfig => Ok(check(config)),
+            Command::Completions { shell } => complete(shell),
             Command::Ledger(command) => ledger::run(command, config).await,
-            Command::Runs(command) => {
-                let token = server::admin_token::known(config);
-                runs::run(command, &config.rungate_url, token).await?;
-                Ok(ExitCode::SUCCESS)
-            }
+            Command::Runs(command) => runs::run(command, &plane()?).await,
         }
     })
+}
+
+fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    result.map(|()| Exit::Done.into())
+}
+
+fn complete(shell: Shell) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "rungate", &mut script);
+    done(print::bytes(&script))
+}
+
+/// Reads the id of a run.
+fn run_id(text: &str) -> Result<RunId, String> {
+    let what = "is not a run's id, a UUID such as 11111111-2222-4333-8444-555555555555";
+    RunId::parse(text).ok_or_else(|| what.to_owned())
 }
 
 /// Looks at what a start would make of the settings, without starting anything.
@@ -122,11 +176,14 @@ fn check(config: &Config) -> ExitCode {
     for problem in &problems {
         print::err(format_args!("{problem:#}"));
     }
-    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EX_USAGE) }
+    if problems.is_empty() { Exit::Done.into() } else { Exit::Settings.into() }
 }
 
-/// Whether it was a setting that stopped a command, or something else.
-fn exit_code(error: &anyhow::Error) -> u8 {
+/// What stopped a command: a setting, or whatever knows its own code, or something else.
+fn exit_of(error: &anyhow::Error) -> Exit {
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return failure.exit;
+    }
     let bad_url = matches!(error.downcast_ref(), Some(OpenError::Url(_)));
     let bad_setting = bad_url
         || error.downcast_ref().is_some_and(|error: &StartError| match error {
@@ -144,7 +201,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | StartError::Metrics
             | StartError::Randomness(_) => false,
         });
-    if bad_setting { EX_USAGE } else { 1 }
+    if bad_setting { Exit::Settings } else { Exit::Failed }
 }
 
 /// Waits for SIGINT or SIGTERM; a second one ends the process at once.
@@ -162,7 +219,7 @@ async fn asked_to_stop() -> anyhow::Result<()> {
             _ = terminate.recv() => {}
         }
         print::err(format_args!("stopped at once; calls in flight are swept at their worst case"));
-        std::process::exit(130);
+        std::process::exit(i32::from(Exit::Interrupted.code()));
     });
     Ok(())
 }
@@ -172,15 +229,10 @@ fn refuse(errors: &[ConfigError]) -> ExitCode {
         print::err(format_args!("{error}"));
     }
     print::err(format_args!("nothing was started; `rungate --help` lists every setting"));
-    ExitCode::from(EX_USAGE)
+    Exit::Settings.into()
 }
 
-fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    print::err(format_args!("rungate: {error:#}"));
-    ExitCode::from(code)
-}
-
-fn settings_help() -> String {
+fn long_help() -> String {
     let mut help = String::from("Settings (environment, or `.env` in the working directory):\n");
     for setting in &SETTINGS {
         help.push_str(&format!(
@@ -192,5 +244,6 @@ fn settings_help() -> String {
     for name in provider_settings() {
         help.push_str(&format!("  {name}\n"));
     }
+    help.push_str(&format!("\n{}", exit::help()));
     help
 }

@@ -8,11 +8,18 @@ use crate::config::{Config, RunAuth};
 use crate::gateway::Mode;
 use crate::server;
 
+use super::progress::during;
 use super::{asked_to_stop, print};
 
 pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
-    let running =
-        server::start(config, Mode::Serve, None).await.context("the gateway did not start")?;
+    let starting = server::start(config, Mode::Serve, None);
+    let starting = match &config.database_url {
+        Some(_) => during("waiting for the database", starting).await,
+        None => {
+            during("starting the private Postgres; the first time takes longest", starting).await
+        }
+    };
+    let running = starting.context("the gateway did not start")?;
     print::out(format_args!(
         "rungate serve\n  data plane     http://{}\n  control plane  http://{}",
         running.data_addr, running.admin_addr

@@ -22,5 +22,6 @@ mod control_plane;
 mod tidy;
 mod docs;
 mod settings;
+mod cli;
 mod crash;
 mod holding;

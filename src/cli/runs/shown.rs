@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::super::table::{self, Rows};
+use super::super::figures;
+use super::super::print::plain;
+use super::super::table::{self, Table};
 
 const RUN: &[&str] = &[
     "id",
@@ -58,15 +60,14 @@ pub(super) fn usage_card(usage: &Value) -> String {
 
 /// What was used of each model, below an empty line; nothing if nothing was.
 fn models_table(usage: &Value) -> String {
-    let models = usage.get("models").and_then(Value::as_array);
-    let Some(models) = models.filter(|models| !models.is_empty()) else { return String::new() };
-    let mut rows = Rows::new(&["model", ">calls", ">input", ">cached", ">output", ">cost usd"]);
-    for model in models {
-        let members =
-            ["model", "calls", "input_tokens", "cached_input_tokens", "output_tokens", "cost_usd"];
-        rows.add(model, &members);
-    }
-    format!("\n\n{}", rows.render())
+    const MEMBERS: [&str; 6] =
+        ["model", "calls", "input_tokens", "cached_input_tokens", "output_tokens", "cost_usd"];
+    let Some(models) = rows(usage, "models").filter(|models| !models.is_empty()) else {
+        return String::new();
+    };
+    let mut table = Table::new(&["MODEL", ">CALLS", ">INPUT", ">CACHED", ">OUTPUT", ">COST USD"]);
+    add_all(&mut table, models, &MEMBERS, "Total");
+    format!("\n\n{}", table.render())
 }
 
 /// A page of runs.
@@ -82,7 +83,7 @@ pub(super) fn runs_table(list: &Value) -> String {
         "calls",
     ];
     let columns =
-        ["id", "status", ">attempt", ">limit usd", ">spent", ">reserved", ">in flight", ">calls"];
+        ["ID", "STATUS", ">ATTEMPT", ">LIMIT USD", ">SPENT", ">RESERVED", ">IN FLIGHT", ">CALLS"];
     list_table(list, &columns, &MEMBERS)
 }
 
@@ -100,17 +101,45 @@ pub(super) fn calls_table(list: &Value) -> String {
         "latency_ms",
     ];
     let columns =
-        ["at", "model", "provider", ">status", ">input", ">output", ">cost usd", "source", ">ms"];
+        ["AT", "MODEL", "PROVIDER", ">STATUS", ">INPUT", ">OUTPUT", ">COST USD", "SOURCE", ">MS"];
     list_table(list, &columns, &MEMBERS)
 }
 
 fn list_table(list: &Value, columns: &[&str], members: &[&str]) -> String {
-    let mut rows = Rows::new(columns);
-    for object in list.get("data").and_then(Value::as_array).into_iter().flatten() {
-        rows.add(object, members);
+    let mut table = Table::new(columns);
+    let next = list.get("next").and_then(Value::as_str);
+    let label = if next.is_some() { "Total of these" } else { "Total" };
+    if let Some(objects) = rows(list, "data").filter(|objects| !objects.is_empty()) {
+        add_all(&mut table, objects, members, label);
     }
-    match list.get("next").and_then(Value::as_str) {
-        Some(next) => format!("{}\n\nmore: --after {next}", rows.render()),
-        None => rows.render(),
+    match next {
+        Some(next) => format!("{}\n\nmore: --after {}", table.render(), plain(next)),
+        None => table.render(),
     }
+}
+
+/// Adds objects and, below a rule, the sums of what can be summed.
+fn add_all(table: &mut Table, objects: &[Value], members: &[&str], label: &str) {
+    for object in objects {
+        table.add_members(object, members);
+    }
+    let sums: Vec<Option<String>> = members.iter().map(|member| sum(objects, member)).collect();
+    table.add_rule(|column| sums.get(column).is_some_and(Option::is_some));
+    let label = std::iter::once(label.to_owned());
+    table.add(label.chain(sums.into_iter().skip(1).map(Option::unwrap_or_default)));
+}
+
+/// What a column comes to. Caps do not add up to anything, nor do states and times.
+fn sum(objects: &[Value], member: &str) -> Option<String> {
+    match member {
+        "spent_usd" | "reserved_usd" | "cost_usd" => Some(figures::sum_usd(objects, member)),
+        "calls" | "in_flight" | "input_tokens" | "cached_input_tokens" | "output_tokens" => {
+            Some(figures::sum(objects, member).to_string())
+        }
+        _ => None,
+    }
+}
+
+fn rows<'a>(object: &'a Value, member: &str) -> Option<&'a [Value]> {
+    object.get(member).and_then(Value::as_array).map(Vec::as_slice)
 }

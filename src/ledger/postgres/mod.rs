@@ -42,7 +42,7 @@ mod settle;
 mod step;
 pub mod statements;
 
-pub use check::{Finding, check};
+pub use check::{Finding, Report, check};
 pub use lease::{Lease, Swept};
 pub use listen::listen;
 

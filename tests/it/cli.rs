@@ -1,0 +1,6 @@
+//! The commands, as the real binary before real gateways: what they print, where, and how they end.
+
+mod shell;
+mod tables;
+mod watching;
+mod greeting;

@@ -1,0 +1,105 @@
+//! Whoever types commands.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::support::gateway::TestGateway;
+
+/// A folder to type commands in, and what the environment says there.
+pub(super) struct Shell {
+    folder: TempDir,
+    settings: Vec<(String, String)>,
+}
+
+/// What a command printed and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) code: i32,
+    pub(super) out: String,
+    pub(super) err: String,
+}
+
+impl Said {
+    /// Standard output of a command that had nothing else to say.
+    #[track_caller]
+    pub(super) fn ok(self) -> String {
+        assert_eq!((self.code, self.err.as_str()), (0, ""), "{self:?}");
+        self.out
+    }
+
+    /// The same as JSON.
+    #[track_caller]
+    pub(super) fn json(self) -> Value {
+        serde_json::from_str(&self.ok()).unwrap()
+    }
+}
+
+impl Shell {
+    /// Before the control plane at this URL.
+    pub(super) fn at(url: &str) -> Self {
+        let settings = vec![
+            ("RUNGATE_URL".to_owned(), url.to_owned()),
+            ("LISTEN_ADDR".to_owned(), "127.0.0.1:18080".to_owned()),
+        ];
+        Self { folder: tempfile::tempdir().unwrap(), settings }
+    }
+
+    /// Before this gateway.
+    pub(super) fn before(gateway: &TestGateway) -> Self {
+        let data = gateway.client.data.trim_start_matches("http://").to_owned();
+        Self::at(&gateway.client.admin).with("LISTEN_ADDR", &data)
+    }
+
+    /// With a setting more.
+    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A command that was not started yet.
+    pub(super) fn command(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .current_dir(self.folder())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Starts `rungate` with these words.
+    pub(super) fn start(&self, args: &[&str]) -> Child {
+        self.command(env!("CARGO_BIN_EXE_rungate"), args).spawn().unwrap()
+    }
+
+    /// Types `rungate` and these words.
+    pub(super) async fn run(&self, args: &[&str]) -> Said {
+        ended(self.start(args)).await
+    }
+
+    /// Types the words of a line that has no blanks within words.
+    pub(super) async fn types(&self, line: &str) -> Said {
+        self.run(&line.split_whitespace().collect::<Vec<_>>()).await
+    }
+}
+
+/// Waits for the end of a command.
+pub(super) async fn ended(child: Child) -> Said {
+    let output = child.wait_with_output().await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let code = output.status.code().unwrap_or_else(|| panic!("{:?}", output.status));
+    Said { code, out: text(output.stdout), err: text(output.stderr) }
+}

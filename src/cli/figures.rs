@@ -37,6 +37,45 @@ pub(super) fn dollars(amount: &str) -> String {
     }
 }
 
+/// About how many: `340K`, `1.2M`.
+pub(super) fn about(count: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1_000, "K"), (1_000_000, "M"), (1_000_000_000, "B")];
+    if count < 1_000 {
+        return count.to_string();
+    }
+    for (unit, letter) in UNITS {
+        let tenths = u128::from(count).saturating_mul(10).saturating_add(u128::from(unit) / 2)
+            / u128::from(unit);
+        // What would be 1000 of one unit is 1 of the next.
+        if tenths < 10_000 || letter == "B" {
+            let (whole, tenth) = (tenths / 10, tenths % 10);
+            return if whole >= 100 || tenth == 0 {
+                format!("{whole}{letter}")
+            } else {
+                format!("{whole}.{tenth}{letter}")
+            };
+        }
+    }
+    count.to_string()
+}
+
+/// A context window: `128k`, `1M`. Thousands of 1,000 or of 1,024 tokens, whichever it is made of.
+pub(super) fn window(tokens: u64) -> String {
+    const MEBI: u64 = 1 << 20;
+    match tokens {
+        0..1_000 => tokens.to_string(),
+        _ if tokens.is_multiple_of(MEBI) => format!("{}M", tokens / MEBI),
+        1_000_000.. => {
+            let hundredths = tokens.saturating_add(5_000) / 10_000;
+            let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
+            format!("{}M", text.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ if tokens.is_multiple_of(1_000) => format!("{}k", tokens / 1_000),
+        _ if tokens.is_multiple_of(1_024) => format!("{}k", tokens / 1_024),
+        _ => format!("{}k", tokens.saturating_add(500) / 1_000),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +93,42 @@ mod tests {
         check(&["0.000000000000000001", "1000000000"], "1000000000.000000000000000001");
         check(&["0.0000000000000000000000000001", "1000000000"], "-");
         check(&["1", "x"], "-");
+    }
+
+    #[test]
+    fn figures_are_short() {
+        for (count, shown) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1K"),
+            (1_250, "1.3K"),
+            (12_345, "12.3K"),
+            (340_000, "340K"),
+            (999_499, "999K"),
+            (999_950, "1M"),
+            (1_240_000, "1.2M"),
+            (1_500_000_000, "1.5B"),
+            (2_000_000_000_000, "2000B"),
+        ] {
+            assert_eq!(about(count), shown);
+        }
+        for (tokens, shown) in [
+            (512, "512"),
+            (8_192, "8k"),
+            (16_385, "16k"),
+            (128_000, "128k"),
+            (131_072, "128k"),
+            (200_000, "200k"),
+            (272_000, "272k"),
+            (1_000_000, "1M"),
+            (1_048_576, "1M"),
+            (1_047_576, "1.05M"),
+            (1_050_000, "1.05M"),
+            (1_100_000, "1.1M"),
+            (2_097_152, "2M"),
+        ] {
+            assert_eq!(window(tokens), shown);
+        }
     }
 
     #[test]

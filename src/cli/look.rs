@@ -28,6 +28,11 @@ pub(super) fn head(text: &str) -> String {
     Style::new().bold().apply_to(text).to_string()
 }
 
+/// What matters less than what stands around it.
+pub(super) fn dim(text: &str) -> String {
+    Style::new().dim().apply_to(text).to_string()
+}
+
 /// The state of a run, or of its bill. Any other word stays as it is.
 pub(super) fn status(word: &str) -> String {
     let style = match word {

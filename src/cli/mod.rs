@@ -25,6 +25,8 @@ mod wrong_usage;
 mod control;
 mod watch;
 mod runs;
+mod models;
+mod usage;
 mod dev;
 mod ledger;
 mod serve;
@@ -59,6 +61,10 @@ enum Command {
     /// Register, read and close runs through the control plane
     #[command(subcommand)]
     Runs(runs::RunsCommand),
+    /// List the models and what they cost
+    Models(models::Options),
+    /// Show what was spent, by model, provider, run or day
+    Usage(usage::Options),
     /// Look after the ledger
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
@@ -138,6 +144,9 @@ fn run(command: Command, config: &Config, log_is_set: bool) -> anyhow::Result<Ex
             Command::Completions { shell } => complete(shell),
             Command::Ledger(command) => ledger::run(command, config).await,
             Command::Runs(command) => runs::run(command, &plane()?).await,
+            Command::Models(options) if options.local => done(models::read(&options, config)),
+            Command::Models(options) => done(models::ask(&options, &plane()?).await),
+            Command::Usage(options) => done(usage::run(&options, &plane()?).await),
         }
     })
 }

@@ -3,4 +3,6 @@
 mod shell;
 mod tables;
 mod watching;
+mod models;
+mod usage;
 mod greeting;

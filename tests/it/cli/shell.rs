@@ -1,6 +1,6 @@
 //! Whoever types commands.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -36,6 +36,15 @@ impl Said {
     pub(super) fn json(self) -> Value {
         serde_json::from_str(&self.ok()).unwrap()
     }
+
+    /// The one line of a command that failed and printed nothing.
+    #[track_caller]
+    pub(super) fn failed(self, code: i32) -> String {
+        assert_eq!((self.code, self.out.as_str()), (code, ""), "{self:?}");
+        let line = self.err.strip_suffix('\n').unwrap_or_else(|| panic!("{self:?}"));
+        assert!(!line.contains('\n') && line.starts_with("rungate: "), "{self:?}");
+        line.trim_start_matches("rungate: ").to_owned()
+    }
 }
 
 impl Shell {
@@ -62,6 +71,10 @@ impl Shell {
 
     pub(super) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// A command that was not started yet.

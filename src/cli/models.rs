@@ -1,0 +1,234 @@
+//! `rungate models`: which models there are, and what they cost.
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::catalog::{Catalog, Target};
+use crate::config::Config;
+use crate::domain::price::{ClassPrices, UsdPerMillionTokens};
+use crate::domain::usage::Tokens;
+use crate::gateway::Mode;
+use crate::server::{self, StartError};
+
+use super::control::{Ask, ControlPlane};
+use super::exit::{Exit, Failure};
+use super::figures::{dollars, whole, window};
+use super::table::{Table, text};
+use super::{look, print};
+
+/// Which models to list.
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// Only those of this provider, such as openai
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+    /// Only those whose name holds this text
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+    /// Read the catalogue of MODELS_FILE, or the built-in one, without asking a gateway
+    #[arg(long)]
+    pub(super) local: bool,
+    /// Print the answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A page of models, each as it came.
+#[derive(Deserialize, Serialize)]
+struct List {
+    data: Vec<Box<RawValue>>,
+    price_version: Option<String>,
+    next: Option<String>,
+}
+
+/// The models that a gateway serves.
+///
+/// # Errors
+/// As for any request to the control plane.
+pub(super) async fn ask(options: &Options, plane: &ControlPlane) -> anyhow::Result<()> {
+    let answer = plane.ask(Ask::get("/models")).await?;
+    if options.json && options.provider.is_none() && options.search.is_none() {
+        return print::text(&answer);
+    }
+    let list = serde_json::from_str(&answer).map_err(|_| {
+        let what = "the answer is no list of models; does a gateway of this version run there? \
+                    `rungate models --local` needs none";
+        Failure::new(Exit::Failed, what)
+    })?;
+    show(options, list)
+}
+
+/// The models of the catalogue that a gateway would load here.
+///
+/// # Errors
+/// If the catalogue, or a setting of a provider, cannot be used.
+pub(super) fn read(options: &Options, config: &Config) -> anyhow::Result<()> {
+    let catalog = match &config.models_file {
+        None => Catalog::built_in().map_err(StartError::Catalog)?,
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| StartError::CatalogFile(path.clone(), error))?;
+            Catalog::parse(&path.to_string_lossy(), &text).map_err(StartError::Catalog)?
+        }
+    };
+    let access = server::access::of(config, Mode::Serve, None).map_err(StartError::Access)?;
+    let targets = catalog.models().flat_map(|model| &model.targets);
+    let rows = targets.map(|target| {
+        let is_here = access.iter().any(|access| access.provider == target.provider);
+        let configured = config.simulate_providers || is_here;
+        serde_json::value::to_raw_value(&Row::of(target, configured))
+    });
+    let data = rows.collect::<Result<_, _>>()?;
+    show(options, List { data, price_version: Some(catalog.version().to_owned()), next: None })
+}
+
+fn show(options: &Options, mut list: List) -> anyhow::Result<()> {
+    let mut shown = Vec::new();
+    list.data.retain(|raw| {
+        let row: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+        let wanted = options.wants(&row);
+        if wanted {
+            shown.push(row);
+        }
+        wanted
+    });
+    if options.json {
+        return print::text(&serde_json::to_string(&list)?);
+    }
+    let version = list.price_version.as_deref().unwrap_or("-");
+    print::text(&table(&shown, version))
+}
+
+impl Options {
+    fn wants(&self, row: &Value) -> bool {
+        let member = |name: &str| row.get(name).and_then(Value::as_str).unwrap_or_default();
+        let provider = self.provider.as_deref().is_none_or(|name| member("provider") == name);
+        let search = self.search.as_deref().is_none_or(|text| {
+            let name = member("model").to_lowercase();
+            name.contains(&text.to_lowercase())
+        });
+        provider && search
+    }
+}
+
+fn table(rows: &[Value], version: &str) -> String {
+    let columns = ["MODEL", ">CONTEXT", "PRICING (per 1M tokens)", "PROVIDER", "NOTES"];
+    let mut table = Table::new(&columns);
+    for row in rows {
+        table.add([
+            text(row.get("model")),
+            window(whole(row, "context_window")),
+            prices(row, is_embedding(row)),
+            text(row.get("provider")),
+            notes(row),
+        ]);
+    }
+    let models = if rows.len() == 1 { "model" } else { "models" };
+    let foot = format!("{} {models}, price version {}", rows.len(), print::plain(version));
+    format!("{}\n\n{}", table.render(), look::dim(&foot))
+}
+
+fn is_embedding(row: &Value) -> bool {
+    row.get("kind").and_then(Value::as_str) == Some("embedding")
+}
+
+/// The prices of the four classes; those of caches only where they are not the input's.
+fn prices(of: &Value, only_input: bool) -> String {
+    let price = |class: &str| text(of.get(format!("{class}_usd_per_million")));
+    let input = price("input");
+    let mut shown = format!("{} input", dollars(&input));
+    if only_input {
+        return shown;
+    }
+    shown.push_str(&format!(" / {} output", dollars(&price("output"))));
+    for (class, name) in [("cached_input", "cached"), ("cache_write", "cache write")] {
+        let other = price(class);
+        if other != input && other != "-" {
+            shown.push_str(&format!(" / {} {name}", dollars(&other)));
+        }
+    }
+    shown
+}
+
+fn notes(row: &Value) -> String {
+    let flag = |name: &str| row.get(name).and_then(Value::as_bool);
+    let mut notes = Vec::new();
+    if is_embedding(row) {
+        notes.push("embedding".to_owned());
+    }
+    if flag("example_price") == Some(true) {
+        notes.push("example price".to_owned());
+    }
+    if flag("configured") == Some(false) {
+        notes.push("not configured".to_owned());
+    }
+    if let Some(long) = row.get("long_context").filter(|long| !long.is_null()) {
+        let prices = prices(long, is_embedding(row));
+        notes.push(format!("above {}: {prices}", window(whole(long, "above"))));
+    }
+    notes.join(", ")
+}
+
+/// A model at a provider, as the control plane answers it.
+#[derive(Serialize)]
+struct Row<'a> {
+    model: &'a str,
+    provider: &'static str,
+    upstream_model: &'a str,
+    kind: &'static str,
+    context_window: Tokens,
+    max_output_tokens: Tokens,
+    #[serde(flatten)]
+    prices: Prices,
+    long_context: Option<LongPrices>,
+    example_price: bool,
+    configured: bool,
+}
+
+#[derive(Serialize)]
+struct LongPrices {
+    above: Tokens,
+    #[serde(flatten)]
+    prices: Prices,
+}
+
+#[derive(Serialize)]
+struct Prices {
+    input_usd_per_million: String,
+    cached_input_usd_per_million: String,
+    cache_write_usd_per_million: String,
+    output_usd_per_million: String,
+}
+
+impl<'a> Row<'a> {
+    fn of(target: &'a Target, configured: bool) -> Self {
+        let long = target.prices.long_context;
+        Self {
+            model: &target.model,
+            provider: target.provider.name,
+            upstream_model: &target.upstream_model,
+            kind: "chat",
+            context_window: target.context_window,
+            max_output_tokens: target.max_output,
+            prices: Prices::of(&target.prices.base),
+            long_context: long
+                .map(|long| LongPrices { above: long.above, prices: Prices::of(&long.prices) }),
+            example_price: target.example_price,
+            configured,
+        }
+    }
+}
+
+impl Prices {
+    fn of(prices: &ClassPrices) -> Self {
+        let text = |price: UsdPerMillionTokens| price.decimal().to_string();
+        Self {
+            input_usd_per_million: text(prices.input),
+            cached_input_usd_per_million: text(prices.cached_input),
+            cache_write_usd_per_million: text(prices.cache_write),
+            output_usd_per_million: text(prices.output),
+        }
+    }
+}

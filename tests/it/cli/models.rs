@@ -1,0 +1,120 @@
+//! `rungate models`: of a gateway, and of the catalogue at hand.
+
+use std::fs;
+
+use rungate::catalog::Catalog;
+use serde_json::{Value, json};
+
+use crate::support::provider::ScriptedProvider;
+
+use super::shell::Shell;
+
+const CATALOG: &str = r#"
+[[models]]
+name = "small"
+provider = "openai"
+context_window = 131072
+max_output_tokens = 4096
+tokenizer = "o200k"
+input = "0.15"
+cached_input = "0.075"
+output = "0.6"
+bound = { per_request = 3, per_message = 4, per_tool = 32 }
+
+[[models]]
+name = "big/long"
+provider = "chutes"
+upstream_model = "org/long-2"
+context_window = 1050000
+max_output_tokens = 128000
+tokenizer = "bytes"
+example_price = true
+input = "2.5"
+output = "15"
+long_context = { above = 272000, input = "5", cached_input = "0.5", cache_write = "6.25", output = "22.5" }
+bound = { per_request = 3, per_message = 4, per_tool = 32 }
+"#;
+
+fn row(model: &str, provider: &str, kind: &str) -> Value {
+    json!({
+        "model": model, "provider": provider, "upstream_model": model, "kind": kind,
+        "context_window": 8191, "max_output_tokens": 4096,
+        "input_usd_per_million": "0.02", "cached_input_usd_per_million": "0.02",
+        "cache_write_usd_per_million": "0.02", "output_usd_per_million": "0",
+        "long_context": null, "example_price": false, "configured": true,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateways_models_are_listed_with_their_prices() {
+    let list = json!({
+        "data": [row("embed-small", "openai", "embedding"), row("chat", "groq", "chat")],
+        "price_version": "cc73a287a622", "next": null,
+    })
+    .to_string();
+    let server = ScriptedProvider::json(&list).await;
+    let shell = Shell::at(&format!("http://{}", server.address)).with("ADMIN_TOKEN", "rg-adm-1");
+    insta::assert_snapshot!(shell.types("models").await.ok(), @r"
+    MODEL        CONTEXT  PRICING (per 1M tokens)     PROVIDER  NOTES
+    embed-small       8k  $0.02 input                 openai    embedding
+    chat              8k  $0.02 input / $0.00 output  groq
+
+    2 models, price version cc73a287a622
+    ");
+    assert!(server.seen()[0].starts_with("GET /models HTTP/1.1\r\nauthorization: Bearer rg-adm-1"));
+    assert_eq!(shell.types("models --json").await.ok(), format!("{list}\n"));
+    let chat = shell.types("models --json --search CHA").await.json();
+    assert_eq!(chat["data"], json!([row("chat", "groq", "chat")]));
+    assert_eq!(chat["price_version"], "cc73a287a622");
+    let none = shell.types("models --provider mistral").await.ok();
+    assert!(none.ends_with("\n\n0 models, price version cc73a287a622\n"), "{none}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_catalogue_at_hand_is_listed_without_a_gateway() {
+    let shell = Shell::at("http://127.0.0.1:1")
+        .with("MODELS_FILE", "models.toml")
+        .with("OPENAI_API_KEY", "sk-1");
+    fs::write(shell.path("models.toml"), CATALOG).unwrap();
+    insta::assert_snapshot!(shell.types("models --local").await.ok(), @r"
+    MODEL     CONTEXT  PRICING (per 1M tokens)                     PROVIDER  NOTES
+    small        128k  $0.15 input / $0.60 output / $0.075 cached  openai
+    big/long    1.05M  $2.50 input / $15.00 output                 chutes    example price, not configured, above 272k: $5.00 input / $22.50 output / $0.50 cached / $6.25 cache write
+
+    2 models, price version 7c5bf96b23ea
+    ");
+    let rows = shell.types("models --local --json --provider chutes").await.json();
+    assert_eq!(rows["price_version"], Catalog::parse("models.toml", CATALOG).unwrap().version());
+    assert_eq!(
+        rows["data"],
+        json!([{
+            "model": "big/long", "provider": "chutes", "upstream_model": "org/long-2", "kind": "chat",
+            "context_window": 1_050_000, "max_output_tokens": 128_000,
+            "input_usd_per_million": "2.5", "cached_input_usd_per_million": "2.5",
+            "cache_write_usd_per_million": "2.5", "output_usd_per_million": "15",
+            "long_context": {
+                "above": 272_000,
+                "input_usd_per_million": "5", "cached_input_usd_per_million": "0.5",
+                "cache_write_usd_per_million": "6.25", "output_usd_per_million": "22.5",
+            },
+            "example_price": true, "configured": false,
+        }])
+    );
+    fs::write(shell.path("models.toml"), "[[models]]\nfrob = 1\n").unwrap();
+    let line = shell.types("models --local").await.failed(64);
+    assert!(line.starts_with("the model catalogue cannot be used: models.toml:"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_built_in_model_has_a_line() {
+    let shell = Shell::at("http://127.0.0.1:1");
+    let listed = shell.types("models --local").await.ok();
+    let catalog = Catalog::built_in().unwrap();
+    let mut expected: Vec<String> = Vec::new();
+    for model in catalog.models() {
+        expected.extend(model.targets.iter().map(|_| model.name.clone()));
+    }
+    let rows = listed.lines().skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<&str> = rows.filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, expected);
+}

@@ -27,6 +27,7 @@ mod watch;
 mod runs;
 mod models;
 mod usage;
+mod env;
 mod dev;
 mod ledger;
 mod serve;
@@ -61,6 +62,8 @@ enum Command {
     /// Register, read and close runs through the control plane
     #[command(subcommand)]
     Runs(runs::RunsCommand),
+    /// Print what to inject into the sandbox of a run
+    Env(Box<env::Options>),
     /// List the models and what they cost
     Models(models::Options),
     /// Show what was spent, by model, provider, run or day
@@ -144,6 +147,7 @@ fn run(command: Command, config: &Config, log_is_set: bool) -> anyhow::Result<Ex
             Command::Completions { shell } => complete(shell),
             Command::Ledger(command) => ledger::run(command, config).await,
             Command::Runs(command) => runs::run(command, &plane()?).await,
+            Command::Env(options) => done(env::run(*options, config, &plane()?).await),
             Command::Models(options) if options.local => done(models::read(&options, config)),
             Command::Models(options) => done(models::ask(&options, &plane()?).await),
             Command::Usage(options) => done(usage::run(&options, &plane()?).await),

@@ -5,4 +5,6 @@ mod tables;
 mod watching;
 mod models;
 mod usage;
+mod env;
+mod env_docker;
 mod greeting;

@@ -1,5 +1,7 @@
 //! `--watch`: a line for each change, until the bill is final.
 
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
@@ -103,5 +105,23 @@ async fn ctrl_c_ends_it_with_130_and_a_closed_pipe_with_0() {
     drop(lines);
     gateway.client.ask(&run, &prompt("Hello")).await;
     assert_eq!(child.wait().await.unwrap().code(), Some(0));
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_has_read_enough_is_no_failure() {
+    let gateway = TestGateway::dev(&[]).await;
+    let shell = Shell::before(&gateway);
+    for args in
+        [&["models", "--local"][..], &["completions", "bash"], &["runs", "list"], &["--help"]]
+    {
+        let mut command = shell.command(env!("CARGO_BIN_EXE_rungate"), args);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = command.stdout(Stdio::from(writer)).spawn().unwrap();
+        let output = child.wait_with_output().await.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{args:?}");
+    }
     gateway.stop().await;
 }

@@ -124,12 +124,12 @@ pub async fn start(
     let admin = listeners::bind("ADMIN_LISTEN_ADDR", config.admin_listen_addr)?;
     let simulator = listeners::simulator(config, mode)?;
     let access = access::of(config, mode, simulator.as_ref().map(|(address, _)| *address))?;
-    let (tasks, lanes, jobs) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
+    let (tasks, jobs) = (TaskTracker::new(), TaskTracker::new());
     let token = match mode {
         Mode::Dev => admin_token::AdminToken::NotNeeded,
         Mode::Serve => admin_token::load(config)?,
     };
-    let books = open_books(config, mode, &lanes).await?;
+    let books = open_books(config, mode).await?;
 
     let halt = CancellationToken::new();
     let gateway = Gateway::new(Parts {
@@ -191,7 +191,7 @@ fn stay_on_loopback(config: &Config, mode: Mode) -> Result<(), StartError> {
 }
 
 /// The one branch between a developer's gateway and the real one.
-async fn open_books(config: &Config, mode: Mode, lanes: &TaskTracker) -> Result<Books, StartError> {
+async fn open_books(config: &Config, mode: Mode) -> Result<Books, StartError> {
     let (events, inbox) = mpsc::unbounded_channel();
     if mode == Mode::Dev {
         let newcomers = Some(config.dev_cost_limit);
@@ -206,7 +206,7 @@ async fn open_books(config: &Config, mode: Mode, lanes: &TaskTracker) -> Result<
         }
     };
     let url = secrecy::ExposeSecret::expose_secret(&url);
-    let postgres = PostgresLedger::open(url, config.lease, lanes).await?;
+    let postgres = PostgresLedger::open(url, config.lease).await?;
     let ledger: Arc<dyn Ledger> = Arc::clone(&postgres) as Arc<dyn Ledger>;
     Ok(Books { ledger, postgres: Some(postgres), cluster, events, inbox })
 }

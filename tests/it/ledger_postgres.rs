@@ -8,13 +8,12 @@ use rungate::ledger::Ledger;
 use rungate::ledger::memory::MemoryLedger;
 use rungate::ledger::postgres::{PostgresLedger, check, statements};
 use sqlx::Executor as _;
-use tokio_util::task::TaskTracker;
 
 use crate::ledger_contract::{check_all, compare, operations_from_env, seed_from_env};
 use crate::support::postgres;
 
 async fn open(database: &str) -> Arc<PostgresLedger> {
-    PostgresLedger::open(database, Duration::from_secs(15), &TaskTracker::new()).await.unwrap()
+    PostgresLedger::open(database, Duration::from_secs(15)).await.unwrap()
 }
 
 async fn assert_sound(database: &str) {

@@ -16,13 +16,13 @@ use parking_lot::Mutex;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio_util::task::TaskTracker;
 
 use crate::domain::id::{ReservationId, RunId};
 use crate::domain::key::TokenHash;
 use crate::domain::reservation::{Ask, Refusal};
 use crate::domain::run::{Registration, RunPatch, RunSnapshot, RunStanding, RunState};
 
+use self::lane::{Inbox, Lane};
 use super::grant::{Grant, Settle};
 use super::queue::{RunQueue, Turn};
 use super::{
@@ -34,6 +34,7 @@ mod admit;
 mod check;
 mod connection;
 mod lane;
+mod lanes;
 mod lease;
 mod listen;
 mod read;
@@ -79,6 +80,9 @@ pub enum OpenError {
     /// The first lease was not granted.
     #[error("the gateway could not register itself")]
     Lease(#[source] sqlx::Error),
+    /// The operating system gave no thread.
+    #[error("the ledger's thread could not be started")]
+    Thread(#[source] std::io::Error),
 }
 
 /// The ledger in Postgres, as one gateway process sees it.
@@ -180,15 +184,11 @@ pub async fn migrate(options: &PgConnectOptions) -> Result<(), OpenError> {
 }
 
 impl PostgresLedger {
-    /// Connects, migrates, takes a lease and starts the lanes on `tasks`.
+    /// Connects, migrates, takes a lease and starts the lanes.
     ///
     /// # Errors
     /// If the database cannot be used.
-    pub async fn open(
-        url: &str,
-        lease: Duration,
-        tasks: &TaskTracker,
-    ) -> Result<Arc<Self>, OpenError> {
+    pub async fn open(url: &str, lease: Duration) -> Result<Arc<Self>, OpenError> {
         let options = connect_options(url)?;
         migrate(&options).await?;
         let pool = connect(options.clone()).await?;
@@ -197,20 +197,17 @@ impl PostgresLedger {
 
         let desk = Arc::<Desk>::default();
         let (settlements, ended): (Vec<_>, Vec<_>) =
-            (0..lanes()).map(|_| mpsc::unbounded_channel()).unzip();
+            (0..lane_count()).map(|_| mpsc::unbounded_channel()).unzip();
         let books = Arc::new(Books { settlements, desk: Arc::clone(&desk) });
-        let mut admissions = Vec::with_capacity(ended.len());
+        let (mut admissions, mut lanes) = (Vec::new(), Vec::new());
         for ended in ended {
             let (sender, asks) = mpsc::channel(LANE_CAPACITY);
             admissions.push(sender);
-            let lane = lane::Lane::new(
-                options.clone(),
-                Arc::clone(&desk),
-                Arc::downgrade(&books),
-                Arc::clone(&lease),
-            );
-            tasks.spawn(lane.run(lane::Inbox { asks, ended }));
+            let (options, desk) = (options.clone(), Arc::clone(&desk));
+            let lane = Lane::new(options, desk, Arc::downgrade(&books), Arc::clone(&lease));
+            lanes.push((lane, Inbox { asks, ended }));
         }
+        lanes::start(lanes).map_err(OpenError::Thread)?;
         Ok(Arc::new(Self { pool, admissions, books, lease }))
     }
 
@@ -261,7 +258,7 @@ impl PostgresLedger {
 /// How many lanes there are: one for each processor, since fewer make larger batches – on two
 /// processors two carried 40 % more calls than four – but at least two, so that one locked row does
 /// not hold up everybody.
-fn lanes() -> usize {
+fn lane_count() -> usize {
     std::thread::available_parallelism().map_or(MIN_LANES, usize::from).clamp(MIN_LANES, MAX_LANES)
 }
 

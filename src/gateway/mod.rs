@@ -34,6 +34,7 @@ pub mod exchange;
 mod failure;
 pub mod inference;
 pub mod runs;
+pub mod usage;
 
 use call::CallReport;
 use counters::Counters;
@@ -96,6 +97,7 @@ pub struct Gateway {
     counters: Counters,
     counting: Arc<Semaphore>,
     reads: Semaphore,
+    sums: Semaphore,
     draining: AtomicBool,
     busy: AtomicUsize,
 }
@@ -140,6 +142,7 @@ impl Gateway {
             counters: Counters::default(),
             counting: Arc::new(Semaphore::new(cpus())),
             reads: Semaphore::new(MAX_READS),
+            sums: Semaphore::new(MAX_SUMS),
             ledger: parts.ledger,
             refusals: Refusals::default(),
             default_run: parts.default_run,
@@ -245,6 +248,9 @@ impl Drop for Busy {
 /// How many sandboxes read their usage at once; the others wait, and never take the connections
 /// that orchestrators need.
 const MAX_READS: usize = 3;
+
+/// How many sums over everybody's calls are made at once.
+const MAX_SUMS: usize = 1;
 
 /// How many prompts are counted at once.
 fn cpus() -> usize {

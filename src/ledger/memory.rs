@@ -22,11 +22,12 @@ use super::grant::{Grant, Settle};
 use super::queue::{RunQueue, Turn};
 use super::{
     CallRecord, Close, Event, Ledger, LedgerError, Page, Registered, RunKey, RunRecord, RunsError,
-    Settlement,
+    Settlement, Totals, TotalsQuery,
 };
 
 mod account;
 mod used;
+mod totals;
 
 pub use account::KEPT_CALLS;
 use account::{Account, Late};
@@ -293,6 +294,11 @@ impl Ledger for MemoryLedger {
     async fn calls(&self, run: RunId, page: Page) -> Result<Vec<CallRecord>, LedgerError> {
         let state = self.books.state.lock();
         Ok(state.runs.get(&run).map(|account| account.calls(page)).unwrap_or_default())
+    }
+
+    async fn totals(&self, query: &TotalsQuery) -> Result<Totals, LedgerError> {
+        let state = self.books.state.lock();
+        Ok(totals::of(state.runs.values(), query))
     }
 
     async fn count_refusals(

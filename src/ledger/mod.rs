@@ -23,11 +23,13 @@ use crate::domain::settlement::{Charge, CostSource};
 
 pub mod queue;
 pub mod grant;
+pub mod totals;
 pub mod memory;
 pub mod postgres;
 
 pub use grant::Grant;
 use queue::Turn;
+pub use totals::{GroupBy, Sums, Totals, TotalsQuery};
 
 /// The ledger cannot answer. Nothing was reserved, or it will be released.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,9 @@ pub enum LedgerError {
     /// This gateway's lease lapsed and is not renewed yet.
     #[error("this gateway's lease has lapsed")]
     Lapsed,
+    /// There is more to read than can be read in the time that a statement may take.
+    #[error("the question takes too long to answer")]
+    TooMuch,
 }
 
 /// What a reservation became.
@@ -281,6 +286,9 @@ pub trait Ledger: Send + Sync {
 
     /// The ended calls of a run, in the order of their admission.
     async fn calls(&self, run: RunId, page: Page) -> Result<Vec<CallRecord>, LedgerError>;
+
+    /// Sums over everybody's ended calls.
+    async fn totals(&self, query: &TotalsQuery) -> Result<Totals, LedgerError>;
 
     /// Adds to the counts of a run's refusals.
     async fn count_refusals(

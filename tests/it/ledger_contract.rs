@@ -22,6 +22,7 @@ use tokio::sync::mpsc::unbounded_channel;
 pub(crate) mod fixture;
 mod money;
 mod registry;
+mod totals;
 mod view;
 mod workload;
 
@@ -47,6 +48,8 @@ pub(crate) async fn check_all(make: impl AsyncFn() -> Arc<dyn Ledger>) {
     registry::check_unknown_runs_are_not_found(make().await).await;
     registry::check_refusals_are_counted(make().await).await;
     registry::check_lists_are_paged(make().await).await;
+    totals::check_everybodys_calls_are_summed(make().await).await;
+    totals::check_a_time_begins_with_its_first_instant(make().await).await;
 }
 
 fn memory() -> Arc<MemoryLedger> {

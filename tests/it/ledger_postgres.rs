@@ -6,7 +6,7 @@ use std::time::Duration;
 use rungate::domain::budget::Unit;
 use rungate::ledger::Ledger;
 use rungate::ledger::memory::MemoryLedger;
-use rungate::ledger::postgres::{PostgresLedger, check, statements};
+use rungate::ledger::postgres::{PostgresLedger, check, statements, totals};
 use sqlx::Executor as _;
 
 use crate::ledger_contract::{check_all, compare, operations_from_env, seed_from_env};
@@ -26,7 +26,7 @@ async fn assert_sound(database: &str) {
 async fn every_statement_fits_the_schema() {
     let database = postgres::database().await;
     let mut connection = postgres::connect(&database).await;
-    for statement in statements::ALL {
+    for statement in statements::ALL.into_iter().chain(totals::ALL) {
         let prepared = (&mut connection).prepare(sqlx::SqlStr::from_static(statement)).await;
         prepared.unwrap_or_else(|error| panic!("{statement}\n{error}"));
     }

@@ -346,6 +346,11 @@ impl Account {
         rows.take(limit).map(|(_, call)| call.clone()).collect()
     }
 
+    /// Every ended call that is kept.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &CallRecord> {
+        self.calls.values()
+    }
+
     pub(super) fn standing(&self) -> RunStanding {
         self.run.standing
     }

@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::id::RunId;
 
 use super::super::Event;
-use super::announce;
 
 const CHANNEL: &str = "rungate";
 const PAUSE: Duration = Duration::from_millis(500);
@@ -59,4 +58,9 @@ fn parse(payload: &str) -> Option<Event> {
         "budget" => Some(Event::BudgetFreed(run)),
         _ => None,
     }
+}
+
+/// Sends an event; nobody listening is no failure.
+fn announce(events: &mpsc::UnboundedSender<Event>, event: Event) {
+    let _nobody_listens = events.send(event);
 }

@@ -26,8 +26,8 @@ use self::lane::{Inbox, Lane};
 use super::grant::{Grant, Settle};
 use super::queue::{RunQueue, Turn};
 use super::{
-    CallRecord, Close, Event, Ledger, LedgerError, Page, Registered, RunKey, RunRecord, RunsError,
-    Settlement,
+    CallRecord, Close, Ledger, LedgerError, Page, Registered, RunKey, RunRecord, RunsError,
+    Settlement, Totals, TotalsQuery,
 };
 
 mod admit;
@@ -42,6 +42,7 @@ mod runs;
 mod settle;
 mod step;
 pub mod statements;
+pub mod totals;
 
 pub use check::{Finding, Report, check};
 pub use lease::{Lease, Swept};
@@ -362,6 +363,10 @@ impl Ledger for PostgresLedger {
         read::calls(&self.pool, run, page).await.map_err(unavailable)
     }
 
+    async fn totals(&self, query: &TotalsQuery) -> Result<Totals, LedgerError> {
+        totals::totals(&self.pool, query).await
+    }
+
     async fn count_refusals(
         &self,
         refusals: Vec<(RunId, &'static str, u64)>,
@@ -387,9 +392,4 @@ impl Ledger for PostgresLedger {
             let _tick = tokio::time::timeout(Duration::from_millis(50), written).await;
         }
     }
-}
-
-/// Sends an event; nobody listening is no failure.
-fn announce(events: &mpsc::UnboundedSender<Event>, event: Event) {
-    let _nobody_listens = events.send(event);
 }

@@ -296,6 +296,6 @@ fn read_call(row: &PgRow) -> Result<CallRecord, sqlx::Error> {
 }
 
 /// Counts are stored signed and are never negative.
-fn unsigned(value: i64) -> u64 {
+pub(super) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }

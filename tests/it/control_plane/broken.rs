@@ -10,6 +10,7 @@ use rungate::domain::run::{Registration, RunPatch, RunSnapshot, RunStanding, Run
 use rungate::ledger::queue::Turn;
 use rungate::ledger::{
     CallRecord, Close, Grant, Ledger, LedgerError, Page, Registered, RunKey, RunRecord, RunsError,
+    Totals, TotalsQuery,
 };
 
 pub(super) struct Broken;
@@ -69,6 +70,10 @@ impl Ledger for Broken {
     }
 
     async fn calls(&self, _: RunId, _: Page) -> Result<Vec<CallRecord>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn totals(&self, _: &TotalsQuery) -> Result<Totals, LedgerError> {
         Err(gone())
     }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rungate::domain::budget::Unit;
-use rungate::ledger::Ledger;
 use rungate::ledger::memory::MemoryLedger;
 use rungate::ledger::postgres::{PostgresLedger, check, statements, totals};
+use rungate::ledger::{GroupBy, Ledger, LedgerError, TotalsQuery};
 use sqlx::Executor as _;
 
 use crate::ledger_contract::{check_all, compare, operations_from_env, seed_from_env};
@@ -79,4 +79,19 @@ async fn two_gateways_admit_exactly_what_fits() {
     assert_eq!(record.in_flight, 0);
     assert!(record.balance(Unit::Usd).unwrap().reserved.is_zero());
     assert_sound(&database).await;
+}
+
+/// A statement that meets its timeout says that there is too much, not that nobody is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sums_that_take_too_long_are_given_up() {
+    let database = postgres::database().await;
+    let ledger = open(&database).await;
+    let mut connection = postgres::connect(&database).await;
+    let slow = "ALTER TABLE calls RENAME TO slow_calls; \
+        CREATE VIEW calls AS SELECT c.* FROM pg_sleep(60), slow_calls c";
+    connection.execute(slow).await.unwrap();
+    let (from, to) = (chrono::DateTime::UNIX_EPOCH, chrono::Utc::now());
+    let query = TotalsQuery { from, to, group_by: GroupBy::Day, after: None, limit: 9 };
+    let failed = ledger.totals(&query).await.unwrap_err();
+    assert!(matches!(failed, LedgerError::TooMuch), "{failed:?}");
 }

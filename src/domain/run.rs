@@ -125,6 +125,9 @@ pub enum OnCap {
 }
 
 impl OnCap {
+    /// Every choice.
+    pub const ALL: [Self; 2] = [Self::Clamp, Self::Refuse];
+
     /// The word used in storage and answers.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -135,7 +138,7 @@ impl OnCap {
 
     /// Reads the word.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Clamp, Self::Refuse].into_iter().find(|choice| choice.as_str() == text)
+        Self::ALL.into_iter().find(|choice| choice.as_str() == text)
     }
 }
 

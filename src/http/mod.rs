@@ -7,6 +7,8 @@ pub mod request_id;
 pub mod respond;
 pub mod decode;
 pub mod usage_view;
+mod route;
+mod openapi;
 pub mod data;
 
 pub mod operator;

@@ -160,12 +160,19 @@ fn duration_text(duration: Duration) -> String {
 }
 
 fn status_of(fault: &Fault, manners: Manners) -> StatusCode {
-    let status = match (fault.upstream_verdict(), fault.code()) {
-        (Some(verdict), _) => verdict.status,
-        (None, Code::CostLimitExceeded) => manners.budget_status,
-        (None, code) => code.status(),
+    let status = match fault.upstream_verdict() {
+        Some(verdict) => verdict.status,
+        None => status_of_code(fault.code(), manners),
     };
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// The status of a code on this gateway.
+pub(super) fn status_of_code(code: Code, manners: Manners) -> u16 {
+    match code {
+        Code::CostLimitExceeded => manners.budget_status,
+        code => code.status(),
+    }
 }
 
 /// Every 429, 503 and retryable 409 says when to come back.

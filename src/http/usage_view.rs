@@ -3,44 +3,74 @@
 use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::budget::{Balance, Unit};
 use crate::domain::id::{Attempt, RunId};
 use crate::domain::run::RunState;
 use crate::ledger::{ModelUse, RunRecord};
+use crate::protocol::schema::UsdText;
 
 /// The usage of a run.
-#[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "each field is the contract's field of its name")]
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "RunUsage")]
 pub struct UsageView {
+    /// The run.
     pub run_id: RunId,
+    /// Where it stands.
     pub status: RunState,
+    /// Its current attempt, from 1.
     pub attempt: Attempt,
+    /// `final` once nothing can change any more in what the run has spent.
+    #[schemars(extend("enum" = ["provisional", "final"]))]
     pub settlement: &'static str,
+    /// The cap.
+    #[schemars(with = "UsdText")]
     pub cost_limit_usd: String,
+    /// What its calls have cost.
+    #[schemars(with = "UsdText")]
     pub spent_usd: String,
+    /// What its calls in flight may cost.
+    #[schemars(with = "UsdText")]
     pub reserved_usd: String,
+    /// What neither is spent nor reserved.
+    #[schemars(with = "UsdText")]
     pub remaining_usd: String,
+    /// Calls that have not ended.
     pub in_flight: u64,
+    /// Ended attempts that bought something.
     pub calls: u64,
+    /// All input, the cached included.
     pub input_tokens: u64,
+    /// The part of the input that came from a cache.
     pub cached_input_tokens: u64,
+    /// All output, reasoning included.
     pub output_tokens: u64,
+    /// How often calls were refused, by code.
     pub refusals: BTreeMap<String, u64>,
+    /// The same by model.
     pub models: Vec<ModelView>,
 }
 
 /// The usage of one model by a run.
-#[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "each field is the contract's field of its name")]
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "ModelUsage")]
 pub struct ModelView {
+    /// The model's name in the catalogue.
     pub model: String,
+    /// Ended attempts that bought something.
     pub calls: u64,
+    /// All input, the cached included.
     pub input_tokens: u64,
+    /// The part of the input that came from a cache.
     pub cached_input_tokens: u64,
+    /// All output, reasoning included.
     pub output_tokens: u64,
+    /// What the calls have cost.
+    #[schemars(with = "UsdText")]
     pub cost_usd: String,
+    /// How many calls have their cost from where.
     pub cost_sources: BTreeMap<&'static str, u64>,
 }
 
@@ -84,6 +114,6 @@ impl ModelView {
 }
 
 /// Without trailing zeros, never in scientific notation.
-fn plain(amount: Decimal) -> String {
+pub fn plain(amount: Decimal) -> String {
     amount.normalize().to_string()
 }

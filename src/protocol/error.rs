@@ -1,38 +1,58 @@
 //! Faults in the shape that OpenAI's clients read.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
 use crate::domain::fault::Fault;
 use crate::domain::money::Usd;
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Error")]
 struct Envelope<'a> {
     error: Body<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ErrorBody")]
 struct Body<'a> {
+    /// What is wrong, and what to do next.
     message: &'a str,
+    /// OpenAI's word for this kind of error.
     r#type: &'a str,
+    /// The rule that was violated; it never changes.
     code: &'a str,
+    /// The field at fault, as `messages[0].content`.
     param: Option<&'a str>,
     request_id: &'a str,
+    /// The run's cap, where money was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit_usd: Option<Usd>,
+    /// What the run has spent.
     #[serde(skip_serializing_if = "Option::is_none")]
     spent_usd: Option<Usd>,
+    /// What its calls in flight may cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     reserved_usd: Option<Usd>,
+    /// What this call may cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     worst_case_usd: Option<Usd>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream: Option<Upstream<'a>>,
 }
 
-#[derive(Serialize)]
+/// What the provider answered.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "UpstreamFailure")]
 struct Upstream<'a> {
+    /// Its status, if it came to one.
     status: Option<u16>,
+    /// Its body, scrubbed and cut; empty where it must not be shown.
     body: &'a str,
+}
+
+/// The schema of an error answer.
+pub fn schema(schemas: &mut SchemaGenerator) -> Schema {
+    schemas.subschema_for::<Envelope<'static>>()
 }
 
 /// The body of an error answer.

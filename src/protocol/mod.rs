@@ -4,6 +4,7 @@
 //! anew from what was understood of it, so that nothing goes upstream that was not priced.
 
 pub mod json;
+pub mod schema;
 pub mod sse;
 pub mod error;
 pub mod chat;

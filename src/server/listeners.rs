@@ -98,11 +98,13 @@ pub(super) fn data_plane(
     let gateway = Arc::clone(&planes.gateway);
     let (manners, max_body_bytes) = (planes.manners, config.max_body_bytes);
     let base_paths = config.base_paths.clone();
+    let document = data::document(&gateway, manners, &base_paths);
     let server = HttpServer::new(move || {
         let base_paths = base_paths.clone();
         let client = Client::new(trust.clone(), connect);
         let gateway = Arc::clone(&gateway);
-        let plane = data::Plane { gateway, manners, client, max_body_bytes };
+        let document = document.clone();
+        let plane = data::Plane { gateway, manners, client, max_body_bytes, document };
         App::new()
             .app_data(web::Data::new(plane))
             .configure(move |config| data::mount(config, &base_paths))
@@ -132,6 +134,7 @@ pub(super) fn control_plane(
         admin_token,
         metrics: planes.metrics.clone(),
         max_body_bytes: config.max_body_bytes,
+        document: operator::document(planes.gateway.mode, planes.manners),
     });
     let server = HttpServer::new(move || {
         App::new().app_data(operator.clone()).configure(operator::configure)

@@ -11,6 +11,8 @@ mod app;
 mod broken;
 mod registering;
 mod reading;
+mod models;
+mod totals;
 mod changing;
 mod closing;
 mod entering;

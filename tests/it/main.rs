@@ -25,3 +25,4 @@ mod settings;
 mod cli;
 mod crash;
 mod holding;
+mod openapi;

@@ -11,7 +11,7 @@
 mod answers;
 mod bodies;
 mod fields;
-mod generate;
+pub(crate) mod generate;
 mod hostile;
 mod refusals;
 mod streams;

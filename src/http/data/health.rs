@@ -2,6 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::fault::Fault;
@@ -11,11 +12,13 @@ use super::super::respond::answer;
 use super::{Plane, answered};
 
 /// What a health check answers.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 pub struct Health {
     /// `ok` or `ready`.
+    #[schemars(extend("enum" = ["ok", "ready"]))]
     pub status: &'static str,
     /// `dev` or `serve`.
+    #[schemars(extend("enum" = ["dev", "serve"]))]
     pub mode: &'static str,
 }
 

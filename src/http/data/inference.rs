@@ -11,6 +11,7 @@ use crate::domain::fault::Fault;
 use crate::gateway::inference::{ModelCall, Reply, Standing};
 
 use super::super::decode::read_json;
+use super::super::openapi::EVENT_STREAM;
 use super::super::respond::{answer, hang_up, refuse, tell_standing};
 use super::{Plane, answered, presented};
 
@@ -95,7 +96,7 @@ async fn call(
             .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")))
             .body(bytes),
         Reply::Stream(relay) => builder
-            .insert_header((CONTENT_TYPE, HeaderValue::from_static("text/event-stream")))
+            .insert_header((CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM)))
             .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")))
             .insert_header(("x-accel-buffering", "no"))
             .streaming(relay.map(Ok::<_, Infallible>)),

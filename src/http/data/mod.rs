@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use actix_web::http::header::{HeaderMap, UPGRADE};
-use actix_web::{HttpRequest, HttpResponse, Resource, web};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 
 use crate::domain::fault::{Code, Fault};
 use crate::domain::key::Credential;
@@ -14,11 +15,16 @@ use crate::upstream::Client;
 
 use super::request_id::request_id;
 use super::respond::{Manners, guarded, refuse};
+use super::route;
 
 mod inference;
 mod models;
 mod usage;
 pub mod health;
+mod document;
+mod routes;
+
+pub use document::document;
 
 /// What the handlers of one worker share.
 pub struct Plane {
@@ -30,10 +36,9 @@ pub struct Plane {
     pub client: Client,
     /// Largest body, decoded.
     pub max_body_bytes: usize,
+    /// What [`document`] wrote.
+    pub document: Bytes,
 }
-
-/// The path that always shows the usage of a stream.
-const ALWAYS_SHOWS_USAGE: &str = "/inference/v1";
 
 /// Mounts the data plane.
 pub fn mount(config: &mut web::ServiceConfig, base_paths: &[String]) {
@@ -44,45 +49,9 @@ pub fn mount(config: &mut web::ServiceConfig, base_paths: &[String]) {
 }
 
 fn endpoints(config: &mut web::ServiceConfig, base_paths: &[String]) {
-    config
-        .service(only_get("/healthz", health::alive))
-        .service(only_get("/readyz", health::ready))
-        .service(only_post("/agents/inference", inference::agents_inference))
-        .service(only_get("/agents/usage", usage::of_run));
-    for base in base_paths {
-        let shows_usage = base == ALWAYS_SHOWS_USAGE;
-        let chat = format!("{base}/chat/completions");
-        let chat = if shows_usage {
-            only_post(&chat, inference::chat_with_usage)
-        } else {
-            only_post(&chat, inference::chat)
-        };
-        config
-            .service(chat)
-            .service(only_get(&format!("{base}/usage"), usage::of_run))
-            .service(only_get(&format!("{base}/models"), models::list))
-            .service(only_get(&format!("{base}/models/{{model:.+}}"), models::one));
+    for (base, endpoints) in routes::mounted(base_paths) {
+        route::mount(config, base, endpoints);
     }
-}
-
-fn only_post<F, A>(path: &str, handler: F) -> Resource
-where
-    F: actix_web::Handler<A, Output = HttpResponse>,
-    A: actix_web::FromRequest + 'static,
-{
-    web::resource(path.to_owned())
-        .route(web::post().to(handler))
-        .default_service(web::route().to(not_found))
-}
-
-fn only_get<F, A>(path: &str, handler: F) -> Resource
-where
-    F: actix_web::Handler<A, Output = HttpResponse>,
-    A: actix_web::FromRequest + 'static,
-{
-    web::resource(path.to_owned())
-        .route(web::get().to(handler))
-        .default_service(web::route().to(not_found))
 }
 
 async fn not_found(request: HttpRequest, plane: web::Data<Plane>) -> HttpResponse {

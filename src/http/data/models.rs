@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Kind, Target};
@@ -17,8 +18,11 @@ use crate::providers::Provider;
 use super::super::respond::answer;
 use super::{Plane, answered, presented};
 
-#[derive(Serialize)]
-struct List<'a> {
+/// The models that a run may use.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "ModelList")]
+pub(super) struct List<'a> {
+    #[schemars(extend("const" = "list"))]
     object: &'static str,
     data: Vec<Entry<'a>>,
 }
@@ -29,15 +33,23 @@ struct Named {
     model: String,
 }
 
-#[derive(Serialize)]
-struct Entry<'a> {
+/// A model that a run may use.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Model")]
+pub(super) struct Entry<'a> {
     id: &'a str,
+    #[schemars(extend("const" = "model"))]
     object: &'static str,
+    /// Always 0: the catalogue knows no dates.
     created: u64,
+    /// The provider.
     owned_by: &'static str,
     /// What it makes, and so which endpoint it fits.
+    #[schemars(extend("enum" = ["chat", "embedding"]))]
     kind: &'static str,
+    /// The most input tokens of one request.
     context_window: Tokens,
+    /// The most output tokens of one choice; none of an embedding.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_output_tokens: Option<Tokens>,
 }

@@ -31,7 +31,7 @@ pub(super) async fn list(request: HttpRequest, operator: web::Data<Operator>) ->
     let exchange = Exchange::new(request, operator);
     let work = async {
         exchange.authenticate()?;
-        let query = exchange.query(&["limit", "after"])?;
+        let query = exchange.query(paging::PAGE)?;
         let page = paging::read(&query)?;
         let run = exchange.run()?;
         if exchange.wants_lines() {

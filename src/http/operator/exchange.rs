@@ -17,6 +17,7 @@ use crate::domain::id::RunId;
 use crate::domain::key::TokenHash;
 use crate::gateway::inference::Standing;
 use crate::http::request_id::request_id;
+use crate::http::route::Param;
 use crate::http::{decode, respond};
 
 use super::Operator;
@@ -93,14 +94,14 @@ impl Exchange {
     }
 
     /// The query's members, each at most once and each among the known ones.
-    pub(super) fn query(&self, known: &[&str]) -> Result<Query, Fault> {
+    pub(super) fn query(&self, known: &[Param]) -> Result<Query, Fault> {
         let text = self.request.query_string();
         let pairs = web::Query::<Vec<(String, String)>>::from_query(text)
             .map_err(|_| Fault::new(Code::InvalidRequest, "The query cannot be read."))?
             .into_inner();
         for (position, (name, _)) in pairs.iter().enumerate() {
             let shown = || crate::protocol::json::Path::default().to_foreign(name);
-            if !known.contains(&name.as_str()) {
+            if !known.iter().any(|known| known.name == name) {
                 return Err(invalid(shown(), "is not a parameter of this request; leave it out"));
             }
             if pairs.iter().take(position).any(|(other, _)| other == name) {

@@ -15,40 +15,30 @@ use crate::domain::money::Usd;
 use crate::domain::run::RunState;
 use crate::protocol::json;
 
+use super::members::{Kind, Member, Range};
+
 /// The largest count that is accepted: what any JSON reader can tell exactly is larger.
 pub(super) const MAX_COUNT: u64 = 2_147_483_647;
 
 /// The members of one object, each at most once and each among the known ones.
 pub(super) struct Fields<'a> {
+    known: &'static [Member],
     members: Vec<(&'static str, &'a RawValue)>,
     prefix: String,
-}
-
-/// What a member may be.
-#[derive(Clone, Copy)]
-pub(super) struct Range {
-    pub(super) least: u64,
-    pub(super) most: u64,
-}
-
-impl Range {
-    pub(super) const fn new(least: u64, most: u64) -> Self {
-        Self { least, most }
-    }
 }
 
 impl<'a> Fields<'a> {
     /// Reads an object. `prefix` goes before the names of its members in faults.
     pub(super) fn read(
         text: &'a str,
-        known: &'static [&'static str],
+        known: &'static [Member],
         prefix: String,
     ) -> Result<Self, Fault> {
         let mut reader = Reader { known, members: Vec::new(), wrong: None };
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let read = deserializer.deserialize_map(&mut reader);
         match read.and_then(|()| deserializer.end()) {
-            Ok(()) => Ok(Self { members: reader.members, prefix }),
+            Ok(()) => Ok(Self { known, members: reader.members, prefix }),
             Err(error) => Err(match reader.wrong {
                 Some(Wrong { key, says }) => {
                     let shown = json::Path::default().to_foreign(&key);
@@ -100,21 +90,30 @@ impl<'a> Fields<'a> {
     }
 
     /// A whole number.
-    pub(super) fn count(&self, name: &str, range: Range) -> Result<Option<u64>, Fault> {
+    pub(super) fn count(&self, name: &str) -> Result<Option<u64>, Fault> {
         let Some(raw) = self.given(name) else { return Ok(None) };
+        let Range { least, most } = self.range(name);
         // JSON knows no leading zeros or plus signs, so this is every way to write one.
-        let number = raw.parse().ok().filter(|n| (range.least..=range.most).contains(n));
+        let number = raw.parse().ok().filter(|n| (least..=most).contains(n));
         number.map(Some).ok_or_else(|| {
-            let Range { least, most } = range;
             self.wrong(name, format!("must be a whole number from {least} to {most}"))
         })
     }
 
     /// The same, where it fits 32 bits.
-    pub(super) fn small_count(&self, name: &str, range: Range) -> Result<Option<u32>, Fault> {
-        let count = self.count(name, range)?;
+    pub(super) fn small_count(&self, name: &str) -> Result<Option<u32>, Fault> {
+        let count = self.count(name)?;
         let narrow = count.map(u32::try_from).transpose();
         narrow.map_err(|_| self.wrong(name, format!("must be at most {}", u32::MAX)))
+    }
+
+    /// What the table says of a number. Of a member that is none, no number is right.
+    fn range(&self, name: &str) -> Range {
+        let kind = self.known.iter().find(|known| known.name == name).map(|known| known.kind);
+        match kind {
+            Some(Kind::Count(range)) => range,
+            _ => Range::new(1, 0),
+        }
     }
 
     /// True or false.
@@ -178,7 +177,7 @@ struct Wrong {
 }
 
 struct Reader<'a> {
-    known: &'static [&'static str],
+    known: &'static [Member],
     members: Vec<(&'static str, &'a RawValue)>,
     wrong: Option<Wrong>,
 }
@@ -192,9 +191,10 @@ impl<'de> Visitor<'de> for &mut Reader<'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            let says = match self.known.iter().find(|known| **known == key) {
+            let known = self.known.iter().map(|known| known.name).find(|known| *known == key);
+            let says = match known {
                 None => "is not a field of this request; leave it out",
-                Some(known) if self.members.iter().any(|(seen, _)| seen == known) => {
+                Some(known) if self.members.iter().any(|(seen, _)| *seen == known) => {
                     "is given twice; give it once"
                 }
                 Some(known) => {

@@ -6,7 +6,7 @@ use crate::protocol::json;
 use super::fields::Fields;
 
 /// Most bytes of the notes, as they are sent.
-const MAX_BYTES: usize = 16 << 10;
+pub(super) const MAX_BYTES: usize = 16 << 10;
 /// Most digits of an exponent. Postgres keeps numbers in full, and refuses those that are too long.
 const MAX_EXPONENT_DIGITS: usize = 3;
 

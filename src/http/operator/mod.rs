@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::SecretString;
 
@@ -16,8 +17,10 @@ use crate::gateway::Gateway;
 
 use super::data::health::{Health, readiness};
 use super::respond::{self, Manners};
+use super::route;
 
 mod exchange;
+mod members;
 mod fields;
 mod metadata;
 mod register;
@@ -26,6 +29,11 @@ mod paging;
 mod view;
 mod runs;
 mod calls;
+mod models;
+mod totals;
+mod routes;
+
+pub use routes::document;
 
 use exchange::{Exchange, NO_STORE};
 
@@ -41,26 +49,18 @@ pub struct Operator {
     pub metrics: PrometheusHandle,
     /// Most bytes of a body, decoded.
     pub max_body_bytes: usize,
+    /// What [`document`] wrote.
+    pub document: Bytes,
 }
+
+/// The type of what Prometheus reads.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The routes of the control plane, on an [`Operator`] that the app holds as its data. Whatever is
 /// not among them, by its path or its method, is not found.
 pub fn configure(config: &mut web::ServiceConfig) {
-    config
-        .route("/runs", web::post().to(runs::create))
-        .route("/runs", web::get().to(runs::list))
-        .route("/runs/{id}", web::get().to(runs::show))
-        .route("/runs/{id}", web::patch().to(runs::patch))
-        .route("/runs/{id}/close", web::post().to(runs::close))
-        .route("/runs/{id}/attempts", web::post().to(runs::open_attempt))
-        .route("/runs/{id}/token", web::post().to(runs::rotate_token))
-        .route("/runs/{id}/usage", web::get().to(runs::usage))
-        .route("/runs/{id}/calls", web::get().to(calls::list))
-        .route("/metrics", web::get().to(metrics))
-        // These two ask for no token: a load balancer has none, and they tell nothing.
-        .route("/healthz", web::get().to(healthz))
-        .route("/readyz", web::get().to(readyz))
-        .default_service(web::to(not_found));
+    route::mount(config, "", routes::ALL);
+    config.default_service(web::to(not_found));
 }
 
 async fn metrics(request: HttpRequest, operator: web::Data<Operator>) -> HttpResponse {
@@ -69,7 +69,7 @@ async fn metrics(request: HttpRequest, operator: web::Data<Operator>) -> HttpRes
         exchange.authenticate()?;
         let text = exchange.operator.metrics.render();
         Ok(respond::answer(StatusCode::OK, &exchange.id, exchange.operator.manners)
-            .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
+            .insert_header((CONTENT_TYPE, METRICS))
             .insert_header(NO_STORE)
             .body(text))
     };
@@ -90,6 +90,18 @@ async fn readyz(request: HttpRequest, operator: web::Data<Operator>) -> HttpResp
     let work = async {
         let health = readiness(&exchange.operator.gateway).await?;
         exchange.json(StatusCode::OK, &health)
+    };
+    exchange.answer(work).await
+}
+
+async fn openapi(request: HttpRequest, operator: web::Data<Operator>) -> HttpResponse {
+    let exchange = Exchange::new(request, operator);
+    let work = async {
+        exchange.authenticate()?;
+        Ok(respond::answer(StatusCode::OK, &exchange.id, exchange.operator.manners)
+            .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")))
+            .insert_header(NO_STORE)
+            .body(exchange.operator.document.clone()))
     };
     exchange.answer(work).await
 }

@@ -15,11 +15,12 @@ use crate::domain::run::{OnCap, Registration, RunState, RunTerms};
 use crate::domain::usage::Tokens;
 use crate::protocol::json;
 
-use super::fields::{Fields, MAX_COUNT, Range};
+use super::fields::{Fields, MAX_COUNT};
+use super::members::{Kind, Member, Range, optional};
 use super::metadata;
 
 /// Most registrations of one request.
-const MAX_RUNS: usize = 1_000;
+pub(super) const MAX_RUNS: usize = 1_000;
 /// Most names in `allowed_models`.
 const MAX_MODELS: usize = 1_000;
 /// The longest life of a run, in seconds: a year.
@@ -27,23 +28,43 @@ const MAX_TTL: u64 = 31_536_000;
 /// Most tokens of a lifetime: 2^53 - 1, which every JSON reader tells exactly.
 const MAX_TOKEN_LIMIT: u64 = 9_007_199_254_740_991;
 
-const FIELDS: &[&str] = &[
-    "id",
-    "organization_id",
-    "cost_limit_usd",
-    "status",
-    "allowed_models",
-    "token_limit",
-    "call_limit",
-    "max_concurrency",
-    "requests_per_minute",
-    "max_output_tokens_per_call",
-    "on_cap",
-    "expires_at",
-    "ttl_seconds",
-    "require_token",
-    "metadata",
+/// The members of a registration.
+pub(super) static FIELDS: &[Member] = &[
+    optional("id", Kind::Uuid, "The run's id; one is made if none is given."),
+    optional("organization_id", Kind::Uuid, "Only the default organization's, so far."),
+    Member {
+        name: "cost_limit_usd",
+        kind: Kind::Usd,
+        required: true,
+        nullable: false,
+        about: "The cap, in US dollars; 0 means zero.",
+    },
+    optional("status", Kind::State(&RunState::ALL), "Where the run begins; `pending` by default."),
+    optional("allowed_models", Kind::Names(MAX_MODELS), "The models that it may use; `null`: all."),
+    optional("token_limit", Kind::Count(TOKEN_LIMIT), "Most tokens over its lifetime."),
+    optional("call_limit", Kind::Count(Range::new(0, MAX_COUNT)), "Most calls over its lifetime."),
+    optional("max_concurrency", POSITIVE, "Most calls at once, on each gateway."),
+    optional("requests_per_minute", POSITIVE, "Most requests a minute, on each gateway."),
+    optional("max_output_tokens_per_call", POSITIVE, "Most output tokens of one choice of a call."),
+    optional(
+        "on_cap",
+        Kind::Word(&ON_CAP),
+        "What happens to a call that the cap cannot afford in full: its output is lowered, or it \
+         is refused.",
+    ),
+    optional("expires_at", Kind::Instant, "When it stops spending by itself."),
+    optional(
+        "ttl_seconds",
+        Kind::Count(Range::new(1, MAX_TTL)),
+        "The same, from now on; not beside `expires_at`.",
+    ),
+    optional("require_token", Kind::Flag, "Whether the run's id alone is not enough to spend."),
+    optional("metadata", Kind::Notes(metadata::MAX_BYTES), "Notes of the orchestrator's own."),
 ];
+
+const POSITIVE: Kind = Kind::Count(Range::new(1, MAX_COUNT));
+const TOKEN_LIMIT: Range = Range::new(0, MAX_TOKEN_LIMIT);
+const ON_CAP: [&str; 2] = [OnCap::Clamp.as_str(), OnCap::Refuse.as_str()];
 
 /// What a body asks to register.
 pub(super) enum Wanted {
@@ -114,16 +135,15 @@ fn read_terms(fields: &Fields<'_>) -> Result<RunTerms, Fault> {
         Some(word) => OnCap::parse(&word)
             .ok_or_else(|| fields.wrong("on_cap", "must be \"clamp\" or \"refuse\""))?,
     };
-    let positive = Range::new(1, MAX_COUNT);
-    let output = fields.count("max_output_tokens_per_call", positive)?;
-    let token_limit = fields.count("token_limit", Range::new(0, MAX_TOKEN_LIMIT))?;
+    let output = fields.count("max_output_tokens_per_call")?;
+    let token_limit = fields.count("token_limit")?;
     Ok(RunTerms {
         organization: OrganizationId::DEFAULT,
         allowed_models: read_models(fields)?,
         token_limit: token_limit.map(Tokens::new),
-        call_limit: fields.small_count("call_limit", Range::new(0, MAX_COUNT))?,
-        max_concurrency: fields.small_count("max_concurrency", positive)?,
-        requests_per_minute: fields.small_count("requests_per_minute", positive)?,
+        call_limit: fields.small_count("call_limit")?,
+        max_concurrency: fields.small_count("max_concurrency")?,
+        requests_per_minute: fields.small_count("requests_per_minute")?,
         max_output_tokens_per_call: output.map(Tokens::new),
         on_cap,
         require_token: fields.flag("require_token")?.unwrap_or(false),
@@ -154,7 +174,7 @@ enum Expiry {
 
 fn read_expiry(fields: &Fields<'_>) -> Result<Expiry, Fault> {
     let instant = fields.instant("expires_at")?;
-    let ttl = fields.count("ttl_seconds", Range::new(1, MAX_TTL))?;
+    let ttl = fields.count("ttl_seconds")?;
     match (instant, ttl) {
         (None, None) => Ok(Expiry::Never),
         (Some(instant), None) => Ok(Expiry::At(instant)),

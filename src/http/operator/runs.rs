@@ -3,8 +3,10 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::Utc;
+use serde_json::json;
 
 use crate::domain::run::RunState;
+use crate::http::route::Param;
 use crate::http::usage_view::UsageView;
 
 use super::exchange::Exchange;
@@ -12,6 +14,20 @@ use super::fields::{STATES, invalid};
 use super::register::{self, Wanted};
 use super::view::{ListView, RunView};
 use super::{Operator, change, paging};
+
+/// What `GET /runs` may be asked.
+pub(super) static LIST_QUERY: &[Param] = &[
+    Param {
+        name: "status",
+        about: "Only runs of this state.",
+        schema: || json!({"type": "string", "enum": RunState::ALL.map(RunState::as_str)}),
+    },
+    paging::LIMIT,
+    paging::AFTER,
+];
+
+/// What `GET /runs/{id}/usage` may be asked.
+pub(super) static USAGE_QUERY: &[Param] = &[paging::WAIT_FINAL];
 
 /// `POST /runs`
 pub(super) async fn create(
@@ -43,7 +59,7 @@ pub(super) async fn list(request: HttpRequest, operator: web::Data<Operator>) ->
     let exchange = Exchange::new(request, operator);
     let work = async {
         exchange.authenticate()?;
-        let query = exchange.query(&["status", "limit", "after"])?;
+        let query = exchange.query(LIST_QUERY)?;
         let status = query
             .get("status")
             .map(|word| RunState::parse(word).ok_or_else(|| invalid("status".to_owned(), STATES)));
@@ -139,7 +155,7 @@ pub(super) async fn usage(request: HttpRequest, operator: web::Data<Operator>) -
     let exchange = Exchange::new(request, operator);
     let work = async {
         exchange.authenticate()?;
-        let wait = paging::wait(&exchange.query(&["wait_final"])?)?;
+        let wait = paging::wait(&exchange.query(USAGE_QUERY)?)?;
         let run = exchange.run()?;
         let record = exchange.operator.gateway.wait_final(run, wait).await?;
         exchange.json(StatusCode::OK, &UsageView::of(&record))

@@ -1,6 +1,7 @@
 //! Runs and calls as the control plane answers them.
 
 use chrono::{DateTime, SecondsFormat, SubsecRound as _, Utc};
+use schemars::JsonSchema;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -8,16 +9,20 @@ use serde_json::value::RawValue;
 use crate::domain::id::{Attempt, OrganizationId, ReservationId, RunId};
 use crate::domain::money::Usd;
 use crate::domain::run::OnCap;
+use crate::domain::settlement::{CostSource, Flag};
 use crate::domain::usage::Tokens;
 use crate::gateway::runs::OpenedRun;
 use crate::http::usage_view::UsageView;
 use crate::ledger::{CallRecord, RunRecord};
+use crate::protocol::schema::InstantText;
 
 /// A run with its usage, on one level. The state, attempt and cap are among the usage's fields.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Run")]
 pub(super) struct RunView {
     id: RunId,
     organization_id: OrganizationId,
+    /// Shown once, where it was just made.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
     #[serde(flatten)]
@@ -30,10 +35,14 @@ pub(super) struct RunView {
     max_output_tokens_per_call: Option<Tokens>,
     on_cap: OnCap,
     require_token: bool,
+    #[schemars(with = "Option<InstantText>")]
     expires_at: Option<String>,
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     metadata: Option<Box<RawValue>>,
     close_reason: Option<String>,
+    #[schemars(with = "InstantText")]
     created_at: String,
+    #[schemars(with = "Option<InstantText>")]
     closed_at: Option<String>,
 }
 
@@ -72,7 +81,8 @@ impl RunView {
 }
 
 /// One ended attempt.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Call")]
 pub(super) struct CallView {
     id: ReservationId,
     request_id: String,
@@ -87,12 +97,19 @@ pub(super) struct CallView {
     output_tokens: Tokens,
     reasoning_tokens: Tokens,
     cost_usd: Usd,
+    /// `usage`: the provider said; `estimate` and `worst_case`: it did not; `none`: nothing was
+    /// bought.
+    #[schemars(with = "CostSource")]
     cost_source: &'static str,
     price_version: String,
+    /// What the client got; 499 if it had gone.
     status: Option<u16>,
     latency_ms: Option<u64>,
     ttfb_ms: Option<u64>,
+    #[schemars(with = "InstantText")]
     created_at: String,
+    /// Why somebody should look at this call.
+    #[schemars(with = "Option<Flag>")]
     flag: Option<&'static str>,
 }
 
@@ -120,19 +137,21 @@ impl CallView {
             latency_ms: call.latency_ms,
             ttfb_ms: call.ttfb_ms,
             created_at: instant(call.created_at),
-            flag: call.charge.flag.map(crate::domain::settlement::Flag::as_str),
+            flag: call.charge.flag.map(Flag::as_str),
         }
     }
 }
 
 /// A page of a list.
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "{T}List")]
 pub(super) struct ListView<T> {
     pub(super) data: Vec<T>,
+    /// Where the next page begins: its `after`.
     pub(super) next: Option<String>,
 }
 
 /// As precise as it is stored, without trailing zeros.
-fn instant(time: DateTime<Utc>) -> String {
+pub(super) fn instant(time: DateTime<Utc>) -> String {
     time.trunc_subsecs(6).to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

@@ -149,7 +149,7 @@ pub(super) enum Place {
 }
 
 impl Place {
-    const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Top,
         Self::StreamOptions,
         Self::Message,

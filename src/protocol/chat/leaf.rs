@@ -16,15 +16,15 @@ use crate::domain::usage::MAX_TOKENS;
 use crate::protocol::json;
 
 /// The most choices of one call.
-const MAX_CHOICES: u64 = 16;
+pub(super) const MAX_CHOICES: u64 = 16;
 /// The longest model name, in bytes.
-const MAX_MODEL_BYTES: usize = 256;
+pub(super) const MAX_MODEL_BYTES: usize = 256;
 /// The longest number literal, in bytes; the longest useful one has about 25.
 const MAX_NUMBER_BYTES: usize = 64;
 /// The longest raw string that is compared with a list of words, in bytes.
 const MAX_WORD_BYTES: usize = 256;
 /// The most modalities of one request; there is one that is passed.
-const MAX_MODALITIES: usize = 16;
+pub(super) const MAX_MODALITIES: usize = 16;
 
 type Outcome = Result<(), Stopped>;
 

@@ -4,6 +4,7 @@
 //! exist, what they cost or where they are served.
 
 pub mod fields;
+pub mod schema;
 mod table;
 mod image;
 mod parse;

@@ -16,8 +16,9 @@ use crate::domain::bound::InputShape;
 use crate::domain::fault::{Code, Fault};
 use crate::protocol::json::{self, Path};
 
-/// A message's content parts, of which there may be this many.
-const PARTS: Kind = Kind::Array(Place::Part, 8_192);
+/// The most content parts of one message.
+pub(super) const MAX_PARTS: usize = 8_192;
+const PARTS: Kind = Kind::Array(Place::Part, MAX_PARTS);
 /// The most parts and tool calls of a whole request.
 const MAX_ITEMS: usize = 65_536;
 

@@ -16,7 +16,7 @@ use rungate::domain::reservation::{Ask, Authority, CallFacts};
 use rungate::domain::settlement::{Charge, CostSource, UnknownUsage};
 use rungate::domain::usage::{Tokens, Usage};
 use rungate::gateway::{Gateway, Mode, Parts, Policy};
-use rungate::http::operator::{Operator, configure};
+use rungate::http::operator::{Operator, configure, document};
 use rungate::http::respond::Manners;
 use rungate::ledger::memory::MemoryLedger;
 use rungate::ledger::queue::RunQueue;
@@ -107,9 +107,11 @@ impl App {
             on_call: None,
             halt: CancellationToken::new(),
         });
+        let manners = Manners { budget_status: 402, dev };
         let operator = web::Data::new(Operator {
             gateway: Arc::clone(&gateway),
-            manners: Manners { budget_status: 402, dev },
+            manners,
+            document: document(gateway.mode, manners),
             admin_token: token.map(|token| token.to_owned().into()),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             max_body_bytes: MAX_BODY_BYTES,

@@ -180,7 +180,7 @@ async fn metrics_are_prometheus_text_for_the_operator() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_developers_gateway_asks_for_no_token() {
-    let app = App::on(Arc::new(Broken), None).await;
+    let app = App::on(Arc::new(Broken::default()), None).await;
     let answer = app.send(app.request("GET /runs")).await;
     answer.refuses(503, "unavailable", None, NO_LEDGER);
     assert_eq!(answer.headers["x-rungate-mode"], "dev");
@@ -188,13 +188,14 @@ async fn a_developers_gateway_asks_for_no_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_ledger_everything_is_unavailable_and_nothing_leaks() {
-    let app = App::on(Arc::new(Broken), Some(TOKEN)).await;
+    let app = App::on(Arc::new(Broken::default()), Some(TOKEN)).await;
     let runs =
         OF_A_RUN.map(|(method, path, body)| (format!("{method} /runs/{NOBODY}{path}"), body));
     let others = [
         ("GET /runs".to_owned(), ""),
         ("POST /runs".to_owned(), r#"{"cost_limit_usd":1}"#),
         ("GET /readyz".to_owned(), ""),
+        ("GET /usage".to_owned(), ""),
     ];
     for (what, body) in runs.into_iter().chain(others) {
         let answer = app.ask(&what, body).await;

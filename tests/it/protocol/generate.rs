@@ -94,7 +94,7 @@ fn tool() -> impl Strategy<Value = Value> {
 }
 
 /// A body that is accepted.
-pub(super) fn body() -> impl Strategy<Value = Value> {
+pub(crate) fn body() -> impl Strategy<Value = Value> {
     let head = (1u32..=16, prop::option::of(1u64..=2_147_483_647), any::<Option<i64>>());
     let lists = (
         prop::collection::vec(message(), 1..5),

@@ -1,0 +1,260 @@
+//! The endpoints of the data plane, those below each base among them.
+
+use std::iter;
+
+use actix_web::web;
+use schemars::SchemaGenerator;
+use serde_json::{Value, json};
+
+use crate::domain::fault::Code;
+use crate::http::openapi::{CALL_HEADERS, EVENT_STREAM, SCHEMAS};
+use crate::http::route::{Answer, Body, Content, Endpoint, Method, Param, Spec, of};
+use crate::http::usage_view::UsageView;
+use crate::protocol::chat::schema;
+
+use super::health::Health;
+use super::{document, health, inference, models, usage};
+
+/// The base whose streams always show their usage.
+const ALWAYS_SHOWS_USAGE: &str = "/inference/v1";
+
+const RUN_ID: &[Param] = &[Param {
+    name: "run_id",
+    about: "The run, where its id alone is enough. Must agree with whatever else names one.",
+    schema: || json!({"type": "string", "format": "uuid"}),
+}];
+
+/// What stands in the way of finding the run.
+const OF_RUN: &[Code] = &[
+    Code::InvalidRunId,
+    Code::RunIdMismatch,
+    Code::RunIdRequired,
+    Code::RunNotFound,
+    Code::Unavailable,
+];
+const OF_MODEL: &[Code] = &[
+    Code::InvalidRunId,
+    Code::RunIdMismatch,
+    Code::RunIdRequired,
+    Code::RunNotFound,
+    Code::NotFound,
+    Code::Unavailable,
+];
+const OF_CALL: &[Code] = &[
+    Code::InvalidModel,
+    Code::InvalidRunId,
+    Code::RunIdMismatch,
+    Code::RunIdRequired,
+    Code::ParameterNotAllowed,
+    Code::CostLimitExceeded,
+    Code::RunClosed,
+    Code::RunExpired,
+    Code::ModelNotAllowed,
+    Code::RunNotFound,
+    Code::RunNotActive,
+    Code::ProviderNotConfigured,
+    Code::RateLimited,
+    Code::ConcurrencyLimited,
+    Code::TokenCeilingExceeded,
+    Code::CallLimitExceeded,
+    Code::BudgetReserved,
+    Code::UpstreamError,
+    Code::Unavailable,
+    Code::UpstreamTimeout,
+];
+
+/// Every base with what is mounted below it: the root, then the bases of the wire format.
+pub(super) fn mounted(base_paths: &[String]) -> impl Iterator<Item = (&str, &'static [Endpoint])> {
+    let bases = base_paths.iter().map(|base| (base.as_str(), BASED));
+    iter::once(("", ROOT)).chain(bases)
+}
+
+static ROOT: &[Endpoint] = &[
+    Endpoint {
+        method: Method::GetOrHead,
+        path: "/healthz",
+        to: |_| web::to(health::alive),
+        spec: Spec {
+            id: "healthz",
+            summary: "Whether the process lives",
+            credential: false,
+            answers: &[Answer::json("It lives.", of::<Health>)],
+            ..Spec::NEW
+        },
+    },
+    Endpoint {
+        method: Method::GetOrHead,
+        path: "/readyz",
+        to: |_| web::to(health::ready),
+        spec: Spec {
+            id: "readyz",
+            summary: "Whether calls can be admitted",
+            credential: false,
+            answers: &[Answer::json("They can.", of::<Health>)],
+            errors: &[Code::Unavailable],
+            ..Spec::NEW
+        },
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/agents/inference",
+        to: |_| web::to(inference::agents_inference),
+        spec: Spec {
+            id: "agentsInference",
+            summary: "A chat completion of the run that the body names",
+            ..CALL
+        },
+    },
+    Endpoint {
+        method: Method::Get,
+        path: "/agents/usage",
+        to: |_| web::to(usage::of_run),
+        spec: Spec { id: "agentsUsage", ..USAGE },
+    },
+    Endpoint {
+        method: Method::Get,
+        path: "/openapi.json",
+        to: |_| web::to(document::serve),
+        spec: Spec {
+            id: "openapi",
+            summary: "This document",
+            credential: false,
+            answers: &[Answer::json("An OpenAPI 3.1 document.", |_| json!({"type": "object"}))],
+            ..Spec::NEW
+        },
+    },
+];
+
+static BASED: &[Endpoint] = &[
+    Endpoint {
+        method: Method::Post,
+        path: "/chat/completions",
+        to: |base| match base {
+            ALWAYS_SHOWS_USAGE => web::to(inference::chat_with_usage),
+            _ => web::to(inference::chat),
+        },
+        spec: Spec { id: "createChatCompletion", summary: "A chat completion", ..CALL },
+    },
+    Endpoint {
+        method: Method::Get,
+        path: "/usage",
+        to: |_| web::to(usage::of_run),
+        spec: Spec { id: "usage", ..USAGE },
+    },
+    Endpoint {
+        method: Method::Get,
+        path: "/models",
+        to: |_| web::to(models::list),
+        spec: Spec {
+            id: "listModels",
+            summary: "The models that the run may use",
+            query: RUN_ID,
+            answers: &[Answer::json("The models.", of::<models::List<'static>>)],
+            errors: OF_RUN,
+            ..Spec::NEW
+        },
+    },
+    Endpoint {
+        method: Method::Get,
+        path: "/models/{model:.+}",
+        to: |_| web::to(models::one),
+        spec: Spec {
+            id: "retrieveModel",
+            summary: "One model that the run may use",
+            query: RUN_ID,
+            answers: &[Answer::json("The model.", of::<models::Entry<'static>>)],
+            errors: OF_MODEL,
+            ..Spec::NEW
+        },
+    },
+];
+
+const USAGE: Spec = Spec {
+    summary: "What the run has spent",
+    about: "A call that has just been answered may be seen a moment later.",
+    query: RUN_ID,
+    answers: &[Answer::json("Its usage.", of::<UsageView>)],
+    errors: OF_RUN,
+    ..Spec::NEW
+};
+
+const CALL: Spec = Spec {
+    about: "The most that the call can cost is reserved, the body is written anew for the \
+            provider, and the answer is the provider's. Fields that are not in the schema are \
+            refused, at every level. Bodies may be sent with `content-encoding` gzip or zstd.",
+    query: RUN_ID,
+    body: Some(Body { required: true, schema: chat_request, example: chat_example }),
+    answers: &[Answer {
+        status: 200,
+        about: "The provider's answer; with `stream: true` as server-sent events.",
+        headers: CALL_HEADERS,
+        content: [
+            Some(Content {
+                kind: "application/json",
+                schema: chat_completion,
+                example: Some(completion_example),
+            }),
+            Some(Content {
+                kind: EVENT_STREAM,
+                schema: |_| json!({"type": "string"}),
+                example: Some(stream_example),
+            }),
+        ],
+    }],
+    errors: OF_CALL,
+    model_call: true,
+    ..Spec::NEW
+};
+
+/// As the table of fields says it.
+fn chat_request(schemas: &mut SchemaGenerator) -> Value {
+    schemas.definitions_mut().extend(schema::schemas(SCHEMAS));
+    json!({"$ref": format!("{SCHEMAS}{}", schema::REQUEST)})
+}
+
+/// What every provider's answer has; the rest is each one's own.
+fn chat_completion(schemas: &mut SchemaGenerator) -> Value {
+    const NAME: &str = "ChatCompletion";
+    let tokens = json!({"type": "integer", "minimum": 0});
+    let usage = json!({"type": ["object", "null"], "properties": {
+        "prompt_tokens": tokens, "completion_tokens": tokens, "total_tokens": tokens,
+    }});
+    let completion = json!({
+        "type": "object",
+        "description": "OpenAI's chat completion, as the provider wrote it.",
+        "required": ["choices"],
+        "properties": {
+            "id": {"type": "string"},
+            "object": {"type": "string"},
+            "created": {"type": "integer"},
+            "model": {"type": "string"},
+            "choices": {"type": "array", "items": {"type": "object"}},
+            "usage": usage,
+        },
+    });
+    schemas.definitions_mut().insert(NAME.to_owned(), completion);
+    json!({"$ref": format!("{SCHEMAS}{NAME}")})
+}
+
+fn chat_example() -> Value {
+    let messages = json!([{"role": "user", "content": "Hello"}]);
+    json!({"model": "gpt-4o-mini", "messages": messages, "max_tokens": 100})
+}
+
+fn completion_example() -> Value {
+    let message = json!({"role": "assistant", "content": "Hello! What can I do for you?"});
+    json!({
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1_767_225_600,
+        "model": "gpt-4o-mini-2024-07-18",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 8, "completion_tokens": 9, "total_tokens": 17},
+    })
+}
+
+fn stream_example() -> Value {
+    let delta = json!({"index": 0, "delta": {"content": "Hello"}, "finish_reason": null});
+    let chunk = json!({"object": "chat.completion.chunk", "choices": [delta]});
+    format!("data: {chunk}\n\ndata: [DONE]\n\n").into()
+}

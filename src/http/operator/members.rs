@@ -1,0 +1,113 @@
+//! The members that a body may have: one table for reading it and for describing it.
+
+use serde_json::{Map, Value, json};
+
+use crate::domain::run::RunState;
+
+/// One member.
+pub(super) struct Member {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) required: bool,
+    /// Whether it may be `null`: the same as to leave it out, unless `about` says otherwise.
+    pub(super) nullable: bool,
+    pub(super) about: &'static str,
+}
+
+/// What a member may be.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Uuid,
+    /// Dollars: decimal text, or a number that is read as the text that it is.
+    Usd,
+    /// One of these states.
+    State(&'static [RunState]),
+    Count(Range),
+    Flag,
+    Instant,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Between one and so many strings.
+    Names(usize),
+    /// An object of at most so many bytes.
+    Notes(usize),
+    /// A string of at most so many bytes.
+    Text(usize),
+}
+
+/// What a number may be.
+#[derive(Clone, Copy)]
+pub(super) struct Range {
+    pub(super) least: u64,
+    pub(super) most: u64,
+}
+
+impl Range {
+    pub(super) const fn new(least: u64, most: u64) -> Self {
+        Self { least, most }
+    }
+}
+
+/// A member that may be left out or be `null`.
+pub(super) const fn optional(name: &'static str, kind: Kind, about: &'static str) -> Member {
+    Member { name, kind, required: false, nullable: true, about }
+}
+
+/// A member that may be left out, and is not `null`.
+pub(super) const fn not_null(name: &'static str, kind: Kind, about: &'static str) -> Member {
+    Member { name, kind, required: false, nullable: false, about }
+}
+
+/// The schema of an object of these members.
+pub(super) fn schema(members: &[Member]) -> Value {
+    let required = members.iter().filter(|member| member.required).map(|member| member.name);
+    let properties = members.iter().map(|member| (member.name.to_owned(), member.schema()));
+    json!({
+        "type": "object",
+        "properties": properties.collect::<Map<String, Value>>(),
+        "required": required.collect::<Vec<&str>>(),
+        "additionalProperties": false,
+    })
+}
+
+impl Member {
+    fn schema(&self) -> Value {
+        let value = self.kind.schema();
+        let null = self.nullable.then(|| json!({"type": "null"}));
+        let one_of: Vec<Value> = std::iter::once(value).chain(null).collect();
+        json!({"description": self.about, "anyOf": one_of})
+    }
+}
+
+impl Kind {
+    fn schema(self) -> Value {
+        match self {
+            Self::Uuid => json!({"type": "string", "format": "uuid"}),
+            Self::Usd => {
+                let text = r"^[0-9]{1,10}(\.[0-9]{1,18})?$";
+                json!({"anyOf": [
+                    {"type": "string", "pattern": text},
+                    {"type": "number", "minimum": 0, "exclusiveMaximum": 10_000_000_000_u64},
+                ]})
+            }
+            Self::State(states) => {
+                let words: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
+                json!({"type": "string", "enum": words})
+            }
+            Self::Count(Range { least, most }) => {
+                json!({"type": "integer", "minimum": least, "maximum": most})
+            }
+            Self::Flag => json!({"type": "boolean"}),
+            Self::Instant => json!({"type": "string", "format": "date-time"}),
+            Self::Word(words) => json!({"type": "string", "enum": words}),
+            Self::Names(most) => {
+                let name = json!({"type": "string"});
+                json!({"type": "array", "items": name, "minItems": 1, "maxItems": most})
+            }
+            Self::Notes(most) => {
+                json!({"type": "object", "description": format!("At most {most} bytes.")})
+            }
+            Self::Text(most) => json!({"type": "string", "maxLength": most}),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! An endpoint: where it is mounted, and what the plane's document says of it. Both come from here,
+//! so that neither has what the other has not.
+
+use actix_web::{Route, guard, web};
+use schemars::SchemaGenerator;
+use serde_json::Value;
+
+use crate::domain::fault::Code;
+
+/// One endpoint.
+pub(super) struct Endpoint {
+    pub(super) method: Method,
+    /// Its path behind the base, as actix-web reads it.
+    pub(super) path: &'static str,
+    /// Its handler, which may be another one on another base.
+    pub(super) to: fn(&str) -> Route,
+    pub(super) spec: Spec,
+}
+
+/// By which methods it is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    Get,
+    /// HEAD is answered as GET is, without the body.
+    GetOrHead,
+    Post,
+    Patch,
+}
+
+impl Method {
+    /// As the document names them.
+    pub(super) const fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Get => &["get"],
+            Self::GetOrHead => &["get", "head"],
+            Self::Post => &["post"],
+            Self::Patch => &["patch"],
+        }
+    }
+
+    fn guard(self, route: Route) -> Route {
+        match self {
+            Self::Get => route.guard(guard::Get()),
+            Self::GetOrHead => route.guard(guard::Any(guard::Get()).or(guard::Head())),
+            Self::Post => route.guard(guard::Post()),
+            Self::Patch => route.guard(guard::Patch()),
+        }
+    }
+}
+
+/// What the document says of an endpoint.
+pub(super) struct Spec {
+    /// Its name, for generated clients.
+    pub(super) id: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) about: &'static str,
+    /// Whether it asks who is there.
+    pub(super) credential: bool,
+    pub(super) query: &'static [Param],
+    pub(super) body: Option<Body>,
+    pub(super) answers: &'static [Answer],
+    /// What it refuses, beside what follows from the members above.
+    pub(super) errors: &'static [Code],
+    /// Whether a provider is asked, whose own verdict on the request may be the answer.
+    pub(super) model_call: bool,
+}
+
+impl Spec {
+    /// An endpoint that shows something to whoever has a credential.
+    pub(super) const NEW: Self = Self {
+        id: "",
+        summary: "",
+        about: "",
+        credential: true,
+        query: &[],
+        body: None,
+        answers: &[],
+        errors: &[],
+        model_call: false,
+    };
+}
+
+/// A member of a query.
+pub(super) struct Param {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    pub(super) schema: fn() -> Value,
+}
+
+/// A body that is read.
+pub(super) struct Body {
+    pub(super) required: bool,
+    pub(super) schema: SchemaOf,
+    pub(super) example: fn() -> Value,
+}
+
+/// An answer that is no refusal.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) about: &'static str,
+    /// Its headers, beside those that every answer has.
+    pub(super) headers: &'static [&'static str],
+    /// Its form, and another one that may be asked for.
+    pub(super) content: [Option<Content>; 2],
+}
+
+/// One form of an answer.
+pub(super) struct Content {
+    pub(super) kind: &'static str,
+    pub(super) schema: SchemaOf,
+    pub(super) example: Option<fn() -> Value>,
+}
+
+impl Answer {
+    /// A 200 with JSON of this schema.
+    pub(super) const fn json(about: &'static str, schema: SchemaOf) -> Self {
+        Self { status: 200, about, headers: &[], content: [Some(Content::json(schema)), None] }
+    }
+}
+
+impl Content {
+    /// JSON of this schema.
+    pub(super) const fn json(schema: SchemaOf) -> Self {
+        Self { kind: "application/json", schema, example: None }
+    }
+}
+
+/// Writes a schema, and the schemas that it refers to into the document.
+pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Value;
+
+/// The schema of what a type is serialised to.
+pub(super) fn of<T: schemars::JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
+    schemas.subschema_for::<T>().to_value()
+}
+
+/// Mounts endpoints below a base.
+pub(super) fn mount(config: &mut web::ServiceConfig, base: &str, endpoints: &[Endpoint]) {
+    for endpoint in endpoints {
+        let route = endpoint.method.guard((endpoint.to)(base));
+        config.route(&format!("{base}{}", endpoint.path), route);
+    }
+}

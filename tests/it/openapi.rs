@@ -1,0 +1,8 @@
+//! The documents of both planes (OpenAPI 3.1): whether they are sound, and whether they are true.
+
+mod document;
+mod sound;
+mod mounted;
+mod answers;
+mod chat_bodies;
+mod run_bodies;

@@ -11,6 +11,7 @@ mod app;
 mod broken;
 mod registering;
 mod reading;
+mod lines;
 mod models;
 mod totals;
 mod changing;

@@ -6,7 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 
 use crate::domain::fault::{Code, Fault};
 use crate::domain::id::RunId;
@@ -46,6 +46,22 @@ pub(super) async fn list(request: HttpRequest, operator: web::Data<Operator>) ->
     exchange.answer(work).await
 }
 
+/// What is to be done after some lines.
+enum Next {
+    /// Read on.
+    Rows(Sending),
+    /// The last line is an error. A client that only looks for rows must not take what it got for
+    /// all of them, so the answer is not ended but cut.
+    Cut,
+    /// Everything is sent.
+    Nothing,
+}
+
+/// The rows could not be read to their end.
+#[derive(Debug, thiserror::Error)]
+#[error("the rows broke off")]
+struct BrokenOff;
+
 /// What is still to be sent.
 struct Sending {
     gateway: Arc<Gateway>,
@@ -68,26 +84,25 @@ async fn lines(
     let mut sending = Sending { gateway, request_id, run, next: page, left };
     sending.fit();
     let first = sending.gateway.calls(run, sending.next).await?;
-    let (text, sending) = sending.write(first);
-    let rest = stream::unfold(sending, |sending| async {
-        let sending = sending?;
-        Some(match sending.gateway.calls(sending.run, sending.next).await {
-            Ok(rows) => sending.write(rows),
-            Err(fault) => {
-                tracing::warn!(
-                    request.id = sending.request_id, run.id = %sending.run,
-                    reason = fault.internal_reason(),
-                    "calls.broke_off: {fault}"
-                );
-                (line(error::body(&fault, &sending.request_id)), None)
+    let (text, next) = sending.write(first);
+    let rest = stream::unfold(next, |next| async {
+        match next {
+            Next::Nothing => None,
+            Next::Cut => {
+                // Whatever is written goes out before the connection is cut.
+                tokio::task::yield_now().await;
+                Some((Err(BrokenOff), Next::Nothing))
             }
-        })
+            Next::Rows(sending) => {
+                let (text, next) = match sending.gateway.calls(sending.run, sending.next).await {
+                    Ok(rows) => sending.write(rows),
+                    Err(fault) => sending.break_off(Vec::new(), &fault),
+                };
+                Some((Ok(text), next))
+            }
+        }
     });
-    let first = stream::once(std::future::ready(text));
-    let body = futures_util::StreamExt::map(
-        futures_util::StreamExt::chain(first, rest),
-        Ok::<_, std::convert::Infallible>,
-    );
+    let body = stream::once(std::future::ready(Ok(text))).chain(rest);
     Ok(respond::answer(StatusCode::OK, &exchange.id, exchange.operator.manners)
         .insert_header((CONTENT_TYPE, LINES))
         .insert_header(NO_STORE)
@@ -102,8 +117,8 @@ impl Sending {
         }
     }
 
-    /// The lines of a page, and what is left to send after it.
-    fn write(mut self, page: Rows<CallRecord>) -> (Bytes, Option<Self>) {
+    /// The lines of a page, and what is to be done after it.
+    fn write(mut self, page: Rows<CallRecord>) -> (Bytes, Next) {
         let sent = u32::try_from(page.rows.len()).unwrap_or(u32::MAX);
         self.left = self.left.map(|left| left.saturating_sub(sent));
         self.next.after = page.rows.last().map(|call| call.id.uuid());
@@ -111,20 +126,30 @@ impl Sending {
         let mut text = Vec::new();
         for call in page.rows {
             match serde_json::to_vec(&CallView::of(call)) {
-                Ok(row) => text.extend_from_slice(&line(row)),
+                Ok(row) => {
+                    text.extend_from_slice(&row);
+                    text.push(b'\n');
+                }
                 Err(error) => {
                     let message = "A call could not be written. It has been logged.";
                     let fault = Fault::internal(Code::InternalError, message, error);
-                    text.extend_from_slice(&line(error::body(&fault, &self.request_id)));
+                    return self.break_off(text, &fault);
                 }
             }
         }
         let goes_on = page.more && self.left != Some(0);
-        (text.into(), goes_on.then_some(self))
+        (text.into(), if goes_on { Next::Rows(self) } else { Next::Nothing })
     }
-}
 
-fn line(mut row: Vec<u8>) -> Bytes {
-    row.push(b'\n');
-    row.into()
+    /// An error after the lines so far, and the end.
+    fn break_off(self, mut text: Vec<u8>, fault: &Fault) -> (Bytes, Next) {
+        tracing::warn!(
+            request.id = self.request_id, run.id = %self.run,
+            reason = fault.internal_reason(),
+            "calls.broke_off: {fault}"
+        );
+        text.extend_from_slice(&error::body(fault, &self.request_id));
+        text.push(b'\n');
+        (text.into(), Next::Cut)
+    }
 }

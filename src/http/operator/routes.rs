@@ -174,7 +174,8 @@ pub(super) static ALL: &[Endpoint] = &[
             id: "runCalls",
             summary: "The ended calls of a run, in the order of their admission",
             about: "With `accept: application/x-ndjson` all of them, a row on each line, or as \
-                    many as `limit` says. Should the rows break off, an `error` is the last line.",
+                    many as `limit` says. Should the rows break off, an `error` is the last line, \
+                    and the answer is cut instead of ended.",
             query: paging::PAGE,
             answers: &[Answer {
                 content: [

@@ -5,11 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::catalog::{Catalog, Target};
+use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::domain::price::{ClassPrices, UsdPerMillionTokens};
-use crate::domain::usage::Tokens;
 use crate::gateway::Mode;
+use crate::http::catalogue_view::TargetView;
 use crate::server::{self, StartError};
 
 use super::control::{Ask, ControlPlane};
@@ -78,7 +77,7 @@ pub(super) fn read(options: &Options, config: &Config) -> anyhow::Result<()> {
     let rows = targets.map(|target| {
         let is_here = access.iter().any(|access| access.provider == target.provider);
         let configured = config.simulate_providers || is_here;
-        serde_json::value::to_raw_value(&Row::of(target, configured))
+        serde_json::value::to_raw_value(&TargetView::of(target, configured))
     });
     let data = rows.collect::<Result<_, _>>()?;
     show(options, List { data, price_version: Some(catalog.version().to_owned()), next: None })
@@ -169,66 +168,4 @@ fn notes(row: &Value) -> String {
         notes.push(format!("above {}: {prices}", window(whole(long, "above"))));
     }
     notes.join(", ")
-}
-
-/// A model at a provider, as the control plane answers it.
-#[derive(Serialize)]
-struct Row<'a> {
-    model: &'a str,
-    provider: &'static str,
-    upstream_model: &'a str,
-    kind: &'static str,
-    context_window: Tokens,
-    max_output_tokens: Tokens,
-    #[serde(flatten)]
-    prices: Prices,
-    long_context: Option<LongPrices>,
-    example_price: bool,
-    configured: bool,
-}
-
-#[derive(Serialize)]
-struct LongPrices {
-    above: Tokens,
-    #[serde(flatten)]
-    prices: Prices,
-}
-
-#[derive(Serialize)]
-struct Prices {
-    input_usd_per_million: String,
-    cached_input_usd_per_million: String,
-    cache_write_usd_per_million: String,
-    output_usd_per_million: String,
-}
-
-impl<'a> Row<'a> {
-    fn of(target: &'a Target, configured: bool) -> Self {
-        let long = target.prices.long_context;
-        Self {
-            model: &target.model,
-            provider: target.provider.name,
-            upstream_model: &target.upstream_model,
-            kind: "chat",
-            context_window: target.context_window,
-            max_output_tokens: target.max_output,
-            prices: Prices::of(&target.prices.base),
-            long_context: long
-                .map(|long| LongPrices { above: long.above, prices: Prices::of(&long.prices) }),
-            example_price: target.example_price,
-            configured,
-        }
-    }
-}
-
-impl Prices {
-    fn of(prices: &ClassPrices) -> Self {
-        let text = |price: UsdPerMillionTokens| price.decimal().to_string();
-        Self {
-            input_usd_per_million: text(prices.input),
-            cached_input_usd_per_million: text(prices.cached_input),
-            cache_write_usd_per_million: text(prices.cache_write),
-            output_usd_per_million: text(prices.output),
-        }
-    }
 }

@@ -7,6 +7,7 @@ pub mod request_id;
 pub mod respond;
 pub mod decode;
 pub mod usage_view;
+pub mod catalogue_view;
 mod route;
 mod openapi;
 pub mod data;

@@ -8,12 +8,9 @@ use serde_json::json;
 
 use crate::catalog::Target;
 use crate::domain::fault::Fault;
-use crate::domain::price::{ClassPrices, LongContext, UsdPerMillionTokens};
-use crate::domain::usage::Tokens;
 use crate::gateway::Gateway;
+use crate::http::catalogue_view::TargetView;
 use crate::http::route::Param;
-use crate::http::usage_view::plain;
-use crate::protocol::schema::UsdText;
 use crate::providers::REGISTRY;
 
 use super::Operator;
@@ -38,103 +35,16 @@ pub(super) struct CatalogueView {
     next: Option<String>,
 }
 
-/// One model at one provider.
-#[derive(JsonSchema, Serialize)]
-#[schemars(rename = "CatalogueModel")]
-struct TargetView {
-    /// The name in the catalogue.
-    model: String,
-    provider: &'static str,
-    /// Its id at the provider.
-    upstream_model: String,
-    /// Which endpoint it is for.
-    #[schemars(extend("enum" = ["chat"]))]
-    kind: &'static str,
-    /// The most input tokens of one request.
-    context_window: Tokens,
-    /// The most output tokens of one choice.
-    max_output_tokens: Tokens,
-    #[serde(flatten)]
-    prices: PricesView,
-    long_context: Option<LongView>,
-    /// Whether the prices are round figures that an operator should replace.
-    example_price: bool,
-    /// Whether the provider has a key or an address here.
-    configured: bool,
-}
-
-/// US dollars for a million tokens.
-#[derive(JsonSchema, Serialize)]
-struct PricesView {
-    #[schemars(with = "UsdText")]
-    input_usd_per_million: String,
-    #[schemars(with = "UsdText")]
-    cached_input_usd_per_million: String,
-    #[schemars(with = "UsdText")]
-    cache_write_usd_per_million: String,
-    #[schemars(with = "UsdText")]
-    output_usd_per_million: String,
-}
-
-/// What a whole request costs that is longer than usual.
-#[derive(JsonSchema, Serialize)]
-#[schemars(rename = "LongContextPrices")]
-struct LongView {
-    /// For requests with more input tokens than this.
-    above: Tokens,
-    #[serde(flatten)]
-    prices: PricesView,
-}
-
-/// What a target is for.
-const fn kind(_: &Target) -> &'static str {
-    "chat"
-}
-
 impl CatalogueView {
     fn of(gateway: &Gateway, provider: Option<&str>) -> Self {
+        let configured = |target: &Target| gateway.access(target.provider.name).is_some();
         let targets = gateway.catalog.models().flat_map(|model| &model.targets);
         let wanted = targets.filter(|target| provider.is_none_or(|it| it == target.provider.name));
         Self {
-            data: wanted.map(|target| TargetView::of(gateway, target)).collect(),
+            data: wanted.map(|target| TargetView::of(target, configured(target))).collect(),
             price_version: gateway.catalog.version().to_owned(),
             next: None,
         }
-    }
-}
-
-impl TargetView {
-    fn of(gateway: &Gateway, target: &Target) -> Self {
-        Self {
-            model: target.model.clone(),
-            provider: target.provider.name,
-            upstream_model: target.upstream_model.clone(),
-            kind: kind(target),
-            context_window: target.context_window,
-            max_output_tokens: target.max_output,
-            prices: PricesView::of(&target.prices.base),
-            long_context: target.prices.long_context.as_ref().map(LongView::of),
-            example_price: target.example_price,
-            configured: gateway.access(target.provider.name).is_some(),
-        }
-    }
-}
-
-impl PricesView {
-    fn of(prices: &ClassPrices) -> Self {
-        let text = |price: UsdPerMillionTokens| plain(price.decimal());
-        Self {
-            input_usd_per_million: text(prices.input),
-            cached_input_usd_per_million: text(prices.cached_input),
-            cache_write_usd_per_million: text(prices.cache_write),
-            output_usd_per_million: text(prices.output),
-        }
-    }
-}
-
-impl LongView {
-    fn of(long: &LongContext) -> Self {
-        Self { above: long.above, prices: PricesView::of(&long.prices) }
     }
 }
 

@@ -70,7 +70,8 @@ async fn one_provider_can_be_asked_for() {
         (
             "?provider=nobody",
             "provider",
-            "must be one of openai, mistral, groq, deepseek, chutes, openrouter, targon",
+            "must be one of openai, anthropic, mistral, azure_openai, groq, deepseek, chutes, \
+             openrouter, targon",
         ),
         ("?provider=openai&provider=groq", "provider", "is given twice; give it once"),
         ("?limit=5", "limit", "is not a parameter of this request; leave it out"),

@@ -1,0 +1,68 @@
+//! What is sent.
+
+use serde_json::json;
+
+/// Events of a stream, the last one, `[DONE]`, not among them.
+pub(crate) const EVENTS: usize = 100;
+/// Of these, some carry no text: the role, the finish, the usage.
+const TOKENS: usize = EVENTS - 3;
+/// Of the long prompt, in bytes.
+pub(crate) const PROMPT_BYTES: usize = 200_000;
+
+/// A short question with a short answer.
+pub(crate) fn chat() -> String {
+    let question = "Name the capitals of three countries, and their rivers. [[sim tokens=32]]";
+    json!({
+        "model": "gpt-4o-mini",
+        "messages": [
+            {"role": "system", "content": "You are a helpful assistant. Be brief."},
+            {"role": "user", "content": question}
+        ],
+        "temperature": 0.2,
+        "max_tokens": 256
+    })
+    .to_string()
+}
+
+/// A stream of [`EVENTS`] events, with usage, since the gateway always asks for it.
+pub(crate) fn stream(chunk_delay_ms: u64) -> String {
+    streamed(&format!("tokens={TOKENS} chunk_delay_ms={chunk_delay_ms}"))
+}
+
+/// A stream that lasts this many events of half a second.
+pub(crate) fn slow_stream(events: usize) -> String {
+    streamed(&format!("tokens={} chunk_delay_ms=500", events - 3))
+}
+
+fn streamed(directive: &str) -> String {
+    json!({
+        "model": "gpt-4o-mini",
+        "messages": [{"role": "user", "content": format!("Tell a story. [[sim {directive}]]")}],
+        "max_tokens": 1000,
+        "stream": true,
+        "stream_options": {"include_usage": true}
+    })
+    .to_string()
+}
+
+/// A long prompt with a short answer: source code, in which much is escaped.
+pub(crate) fn prompt() -> String {
+    let mut text = String::with_capacity(PROMPT_BYTES + 100);
+    let mut line = 0;
+    while text.len() < PROMPT_BYTES {
+        line += 1;
+        text.push_str(&format!(
+            "    let value_{line} = read(\"file-{line}.txt\", {line})?; // as it was left\n"
+        ));
+    }
+    text.truncate(PROMPT_BYTES);
+    json!({
+        "model": "gpt-4o-mini",
+        "messages": [
+            {"role": "system", "content": "You review code."},
+            {"role": "user", "content": format!("{text}\n[[sim tokens=32]]")}
+        ],
+        "max_tokens": 256
+    })
+    .to_string()
+}

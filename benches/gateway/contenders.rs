@@ -1,0 +1,241 @@
+//! Who is measured, each a process of its own, and all of them before the same provider.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::{Value, json};
+
+use crate::cpu::Accounts;
+use crate::process::{Output, Process, free_address};
+
+const RUNGATE: &str = env!("CARGO_BIN_EXE_rungate");
+/// Runs that take turns.
+pub(crate) const RUNS: usize = 1_000;
+/// More calls at once than any scenario makes, so that no run's limit is in the way.
+const CONCURRENCY: u32 = 4_096;
+const CAP_USD: &str = "1000000";
+const ADMIN_TOKEN: &str = "the-benchmarks-operator";
+
+/// One column of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// The simulated provider itself.
+    Direct,
+    /// The bare relay.
+    Relay,
+    /// `rungate dev`, many runs.
+    Dev,
+    /// `rungate serve`, many runs.
+    Serve,
+    /// `rungate serve`, one run.
+    ServeOne,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Direct, Self::Relay, Self::Dev, Self::Serve, Self::ServeOne];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "provider alone",
+            Self::Relay => "bare relay",
+            Self::Dev => "dev",
+            Self::Serve => "serve, 1,000 runs",
+            Self::ServeOne => "serve, one run",
+        }
+    }
+}
+
+/// Where calls are sent, as whom, and whose time they take.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) kind: Kind,
+    pub(crate) address: SocketAddr,
+    pub(crate) credentials: Vec<String>,
+    pub(crate) accounts: Accounts,
+}
+
+impl Target {
+    pub(crate) fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+}
+
+/// The simulated provider.
+pub(crate) struct Provider {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Provider {
+    pub(crate) async fn start(folder: &Path) -> Result<Self> {
+        let address = free_address()?;
+        let mut command = Command::new(RUNGATE);
+        command.env_clear().args(["simulate", "--listen", &address.to_string()]);
+        let mut process = Process::start("provider", command, folder, Output::Kept)?;
+        process.listens(address).await?;
+        Ok(Self { process, address })
+    }
+
+    fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    fn accounts(&self) -> Accounts {
+        Accounts { gateway: None, postgres: None, provider: self.process.pid() }
+    }
+
+    /// It answers whoever asks.
+    pub(crate) fn target(&self) -> Target {
+        Target {
+            kind: Kind::Direct,
+            address: self.address,
+            credentials: run_ids(),
+            accounts: self.accounts(),
+        }
+    }
+}
+
+/// A process between the client and the provider.
+pub(crate) struct Between {
+    pub(crate) process: Process,
+    pub(crate) target: Target,
+}
+
+/// The bare relay: this program, started again.
+pub(crate) async fn relay(folder: &Path, provider: &Provider) -> Result<Between> {
+    let address = free_address()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .env_clear()
+        .args(["relay", "--listen", &address.to_string(), "--upstream"])
+        .arg(format!("{}/chat/completions", provider.base_url()));
+    let mut process = Process::start("relay", command, folder, Output::Kept)?;
+    process.listens(address).await?;
+    let accounts = Accounts { gateway: Some(process.pid()), ..provider.accounts() };
+    let target = Target { kind: Kind::Relay, address, credentials: run_ids(), accounts };
+    Ok(Between { process, target })
+}
+
+/// `rungate dev`. It prints a line for each call, to `/dev/null`.
+pub(crate) async fn dev(folder: &Path, provider: &Provider) -> Result<Between> {
+    let (mut command, address, _) = gateway("dev", provider)?;
+    command.env("DEV_LIVE", "true").env("DEV_COST_LIMIT_USD", CAP_USD);
+    let mut process = Process::start("dev", command, folder, Output::Dropped)?;
+    process.listens(address).await?;
+    let accounts = Accounts { gateway: Some(process.pid()), ..provider.accounts() };
+    let target = Target { kind: Kind::Dev, address, credentials: run_ids(), accounts };
+    Ok(Between { process, target })
+}
+
+/// `rungate serve` with its private Postgres, which flushes every commit.
+pub(crate) struct Serve {
+    pub(crate) process: Process,
+    pub(crate) target: Target,
+    pub(crate) database: String,
+}
+
+impl Serve {
+    pub(crate) async fn start(folder: &Path, provider: &Provider) -> Result<Self> {
+        let (mut command, address, admin) = gateway("serve", provider)?;
+        let data = folder.join("data");
+        command.env("DATA_DIR", &data).env("ADMIN_TOKEN", ADMIN_TOKEN);
+        let mut process = Process::start("serve", command, folder, Output::Kept)?;
+        process.listens(address).await?;
+        let database = told(&mut process, "postgres").await?;
+        let postmaster = std::fs::read_to_string(data.join("postgres/pgdata/postmaster.pid"))
+            .context("the private Postgres left no pid")?;
+        let postmaster = postmaster.lines().next().and_then(|line| line.trim().parse().ok());
+        let accounts = Accounts {
+            gateway: Some(process.pid()),
+            postgres: Some(postmaster.context("the pid of Postgres")?),
+            ..provider.accounts()
+        };
+        let credentials = register(admin).await?;
+        let target = Target { kind: Kind::Serve, address, credentials, accounts };
+        Ok(Self { process, target, database })
+    }
+
+    /// The same gateway, where all calls are of one run.
+    pub(crate) fn one_run(&self) -> Target {
+        let credentials = self.target.credentials.iter().take(1).cloned().collect();
+        Target { kind: Kind::ServeOne, credentials, ..self.target.clone() }
+    }
+
+    /// `rungate ledger check` on its database.
+    pub(crate) async fn check(&self, folder: &Path) -> Result<String> {
+        let output = tokio::process::Command::new(RUNGATE)
+            .args(["ledger", "check"])
+            .env("DATABASE_URL", &self.database)
+            .current_dir(folder)
+            .kill_on_drop(true)
+            .output()
+            .await?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        if !output.status.success() {
+            let complaints = String::from_utf8_lossy(&output.stderr);
+            bail!("rungate ledger check: {}\n{text}\n{complaints}", output.status);
+        }
+        Ok(text.replace('\n', "; "))
+    }
+}
+
+/// A gateway's command with what all modes need, and where its two planes will listen.
+fn gateway(mode: &str, provider: &Provider) -> Result<(Command, SocketAddr, SocketAddr)> {
+    let (data, admin) = (free_address()?, free_address()?);
+    let mut command = Command::new(RUNGATE);
+    command
+        .env_clear()
+        .arg(mode)
+        .env("LISTEN_ADDR", data.to_string())
+        .env("ADMIN_LISTEN_ADDR", admin.to_string())
+        .env("OPENAI_BASE_URL", provider.base_url())
+        .env("OPENAI_API_KEY", "sk-of-the-benchmark")
+        .env("MAX_CONCURRENCY_PER_RUN", CONCURRENCY.to_string())
+        .env("RUST_LOG", "warn");
+    Ok((command, data, admin))
+}
+
+/// The value that a line of its output tells.
+async fn told(process: &mut Process, name: &str) -> Result<String> {
+    for _ in 0..100 {
+        let printed = process.printed();
+        let line = printed.lines().find_map(|line| line.trim().strip_prefix(name));
+        if let Some(value) = line.and_then(|rest| rest.split_whitespace().next()) {
+            return Ok(value.to_owned());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    Err(anyhow!("serve did not say its {name}: {}", process.printed()))
+}
+
+/// Registers the runs and returns their tokens.
+async fn register(admin: SocketAddr) -> Result<Vec<String>> {
+    let run = json!({
+        "cost_limit_usd": CAP_USD, "status": "running", "max_concurrency": CONCURRENCY
+    });
+    let answer = reqwest::Client::builder()
+        .no_proxy()
+        .build()?
+        .post(format!("http://{admin}/runs"))
+        .bearer_auth(ADMIN_TOKEN)
+        .json(&vec![run; RUNS])
+        .send()
+        .await?;
+    let status = answer.status();
+    let body: Value = answer.json().await?;
+    let runs = body.as_array().or_else(|| body["data"].as_array());
+    let tokens: Option<Vec<String>> = runs
+        .map(|runs| runs.iter().filter_map(|run| Some(run["token"].as_str()?.into())).collect());
+    match tokens {
+        Some(tokens) if status.is_success() && tokens.len() == RUNS => Ok(tokens),
+        Some(_) | None => bail!("the runs were not registered: {status} {body}"),
+    }
+}
+
+/// Run ids that nobody has registered; `dev` meets them as it goes.
+fn run_ids() -> Vec<String> {
+    (0..RUNS).map(|_| uuid::Uuid::new_v4().to_string()).collect()
+}

@@ -1,0 +1,183 @@
+//! How fast the gateway is, beside a bare relay before the same provider.
+//!
+//! `cargo bench --bench gateway` starts everything as processes of their own on this machine,
+//! measures the contenders by turns, and prints a table of medians. CPU times are those of the
+//! processes' own accounts. It asserts no speed; it fails if a call fails or the ledger is wrong.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::string_slice,
+    reason = "a benchmark talks to a terminal and fails loudly"
+)]
+
+mod bodies;
+mod contenders;
+mod cpu;
+mod load;
+mod machine;
+mod memory;
+mod process;
+mod relay;
+mod report;
+mod results;
+mod scenarios;
+mod stats;
+mod streams;
+mod table;
+mod targets;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use contenders::{Provider, Serve};
+use results::Results;
+
+/// Measures rungate beside a bare relay
+#[derive(Debug, Parser)]
+#[command(max_term_width = 100)]
+struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Two rounds of one second, to see that it works
+    #[arg(long)]
+    quick: bool,
+    /// Rounds of each scenario, in which the contenders take turns
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of each contender in each round
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+    /// Only the scenarios whose names begin with one of these
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    only: Vec<String>,
+    /// Write the table into the README as well
+    #[arg(long)]
+    write: bool,
+    /// A folder on a real disk, for what the processes write
+    #[arg(long, default_value = "/var/tmp")]
+    folder: PathBuf,
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The bare relay, as the benchmark starts it
+    Relay(relay::RelayOptions),
+}
+
+fn main() -> ExitCode {
+    let mut options = Options::parse();
+    if let Some(Command::Relay(relay)) = options.command {
+        return exit(relay::run(relay));
+    }
+    if options.quick {
+        (options.rounds, options.seconds) = (2, 1);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let measured = runtime.context("no runtime").and_then(|runtime| {
+        runtime.block_on(async {
+            tokio::select! {
+                measured = measure(&options) => measured,
+                stopped = stopped() => stopped,
+            }
+        })
+    });
+    exit(measured)
+}
+
+fn exit(outcome: Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Waits for an interrupt. Whatever was started is ended as the measuring is dropped.
+async fn stopped() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    bail!("stopped; everything that was started has been ended")
+}
+
+async fn measure(options: &Options) -> Result<()> {
+    if options.write {
+        report::check_readme()?;
+    }
+    raise_file_limit()?;
+    let folder = folder(&options.folder)?;
+    let wrk = load::Wrk::find(folder.path()).await?;
+    let provider = Provider::start(folder.path()).await?;
+    let time = Duration::from_secs(options.seconds);
+    let chosen = |id: &str| {
+        options.only.is_empty() || options.only.iter().any(|name| id.starts_with(name.as_str()))
+    };
+    let mut results = Results { samples: scenarios::Samples::new(), held: memory::Held1000::new() };
+    let postgres;
+    {
+        eprintln!("starting the contenders");
+        let relay = contenders::relay(folder.path(), &provider).await?;
+        let dev = contenders::dev(folder.path(), &provider).await?;
+        let serve = Serve::start(folder.path(), &provider).await?;
+        postgres = machine::describe_postgres(&serve.database).await?;
+        let one_run = serve.one_run();
+        let targets = [
+            provider.target(),
+            relay.target.clone(),
+            dev.target.clone(),
+            serve.target.clone(),
+            one_run,
+        ];
+        for scenario in scenarios::all().iter().filter(|scenario| chosen(scenario.id)) {
+            scenario
+                .measure(&wrk, &targets, options.rounds, time, &mut results.samples)
+                .await
+                .with_context(|| serve.process.complaints())?;
+        }
+        eprintln!("{}", serve.check(folder.path()).await?);
+    }
+    if chosen("memory") {
+        results.held = memory::measure(folder.path(), &provider).await?;
+    }
+    let report = report::render(&results, &postgres, options.rounds, options.seconds);
+    println!("{report}");
+    if options.write {
+        report::write_readme(&report)?;
+    }
+    Ok(())
+}
+
+/// A folder of our own that Postgres may enter as another user. It is removed in the end.
+fn folder(parent: &Path) -> Result<tempfile::TempDir> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if machine::is_in_memory(parent)? {
+        bail!("{} is in memory, where commits cost nothing; give a --folder", parent.display());
+    }
+    tempfile::Builder::new()
+        .prefix("rungate-bench-")
+        .permissions(std::fs::Permissions::from_mode(0o755))
+        .tempdir_in(parent)
+        .with_context(|| format!("no folder can be made in {}", parent.display()))
+}
+
+/// Of this process and of those that it starts: 1,000 streams have 2,000 sockets in a gateway.
+fn raise_file_limit() -> Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("the limit of files")
+}

@@ -1,0 +1,69 @@
+//! From samples to medians.
+
+use crate::contenders::Kind;
+use crate::memory::Held1000;
+use crate::scenarios::{Sample, Samples};
+use crate::stats::median;
+
+/// What one sample says; times in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Metric {
+    /// Calls a second.
+    Rate,
+    /// The median latency.
+    P50,
+    /// The latency that one call in a hundred exceeds.
+    P99,
+    /// The median latency less that of the provider alone.
+    Added,
+    /// CPU time per call in the process between the client and the provider; of the provider
+    /// itself where there is none between.
+    Cpu,
+    /// CPU time per call in Postgres.
+    Postgres,
+}
+
+/// Everything that was measured.
+pub(crate) struct Results {
+    pub(crate) samples: Samples,
+    pub(crate) held: Held1000,
+}
+
+impl Results {
+    /// The median over the rounds; `None` if it was not measured.
+    pub(crate) fn value(&self, id: &'static str, kind: Kind, metric: Metric) -> Option<f64> {
+        median(self.series(id, kind, metric))
+    }
+
+    /// The median of each round's ratio to the bare relay in the same round. Postgres is held
+    /// against the relay's own CPU.
+    pub(crate) fn ratio(&self, id: &'static str, kind: Kind, metric: Metric) -> Option<f64> {
+        let base = if metric == Metric::Postgres { Metric::Cpu } else { metric };
+        let relay = self.series(id, Kind::Relay, base);
+        let series = self.series(id, kind, metric);
+        median(series.iter().zip(relay).map(|(value, relay)| value / relay).collect())
+    }
+
+    fn series(&self, id: &'static str, kind: Kind, metric: Metric) -> Vec<f64> {
+        let rounds = |kind| self.samples.get(&(id, kind)).map_or(&[][..], Vec::as_slice);
+        let of = |sample: &Sample| read(sample, metric);
+        if metric != Metric::Added {
+            return rounds(kind).iter().map(of).collect();
+        }
+        let alone = rounds(Kind::Direct).iter();
+        rounds(kind).iter().zip(alone).map(|(sample, alone)| of(sample) - of(alone)).collect()
+    }
+}
+
+fn read(sample: &Sample, metric: Metric) -> f64 {
+    let Sample { answered, used } = sample;
+    let each = |time: std::time::Duration| time.as_secs_f64() * 1e6 / answered.calls;
+    match metric {
+        Metric::Rate => answered.calls / answered.seconds,
+        Metric::P50 | Metric::Added => answered.p50,
+        Metric::P99 => answered.p99,
+        Metric::Cpu if used.gateway.is_zero() => each(used.provider),
+        Metric::Cpu => each(used.gateway),
+        Metric::Postgres => each(used.postgres),
+    }
+}

@@ -1,0 +1,250 @@
+//! Streams read event by event, each to its end: what wrk cannot do.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinSet;
+
+use crate::contenders::Target;
+use crate::load::Answered;
+use crate::stats::percentile;
+
+const OK: &[u8] = b"HTTP/1.1 200";
+const BUFFER_BYTES: usize = 64 << 10;
+/// How long nothing may come.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// A request as it goes over the wire.
+fn request(target: &Target, credential: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
+         authorization: Bearer {credential}\r\ncontent-length: {length}\r\n\r\n{body}",
+        target.address
+    )
+    .into_bytes()
+}
+
+/// What has come of an answer.
+#[derive(Default)]
+struct Answer {
+    bytes: Vec<u8>,
+}
+
+impl Answer {
+    fn has_begun(&self) -> bool {
+        find(&self.bytes, b"data:").is_some()
+    }
+
+    /// A refusal has ended as soon as it shows.
+    fn has_ended(&self) -> bool {
+        let refused = self.bytes.len() >= OK.len() && !self.bytes.starts_with(OK);
+        refused || self.bytes.ends_with(b"\r\n0\r\n\r\n")
+    }
+
+    /// Whether it is a stream of `events` that ended as it should.
+    fn check(&self, events: usize) -> Result<()> {
+        let text = String::from_utf8_lossy(&self.bytes);
+        if !self.bytes.starts_with(OK) {
+            bail!("not answered 200: {text}");
+        }
+        let head = find(&self.bytes, b"\r\n\r\n").context("no head")?;
+        let body = joined(&self.bytes[head + 4..]).context("the chunks are broken")?;
+        let found = body.matches("data: {").count();
+        if found != events || !body.ends_with("data: [DONE]\n\n") {
+            bail!("{found} events instead of {events}: {text}");
+        }
+        Ok(())
+    }
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
+
+/// A body without the marks of its chunks.
+fn joined(mut bytes: &[u8]) -> Option<String> {
+    let mut body = Vec::with_capacity(bytes.len());
+    loop {
+        let end = find(bytes, b"\r\n")?;
+        let length = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).ok()?, 16).ok()?;
+        if length == 0 {
+            return String::from_utf8(body).ok();
+        }
+        let chunk = bytes.get(end + 2..end + 2 + length)?;
+        body.extend_from_slice(chunk);
+        bytes = bytes.get(end + 4 + length..)?;
+    }
+}
+
+/// Streams one after the other on one connection until the time is over. The latencies are those
+/// of the first event. A thread of its own waits for them, without a runtime in between.
+pub(crate) async fn one_by_one(
+    target: &Target,
+    body: &str,
+    events: usize,
+    time: Duration,
+) -> Result<Answered> {
+    let (target, body) = (target.clone(), body.to_owned());
+    let reading = move || -> Result<Answered> {
+        let mut connection = TcpStream::connect(target.address)?;
+        connection.set_nodelay(true)?;
+        connection.set_read_timeout(Some(SILENCE))?;
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let (began, mut first, mut turn) = (Instant::now(), Vec::new(), 0);
+        while began.elapsed() < time {
+            let credential = &target.credentials[turn % target.credentials.len()];
+            turn += 1;
+            let request = request(&target, credential, &body);
+            let mut answer = Answer::default();
+            let (sent, mut seen) = (Instant::now(), false);
+            connection.write_all(&request)?;
+            while !answer.has_ended() {
+                let read = connection.read(&mut buffer)?;
+                answer.bytes.extend_from_slice(&buffer[..read]);
+                if read == 0 {
+                    break;
+                }
+                if !seen && answer.has_begun() {
+                    seen = true;
+                    first.push(sent.elapsed().as_secs_f64() * 1e6);
+                }
+            }
+            answer.check(events)?;
+        }
+        Ok(answered(first, began.elapsed()))
+    };
+    tokio::task::spawn_blocking(reading).await?
+}
+
+/// Streams on many connections at once, each begun within the time read to its end.
+pub(crate) async fn at_once(
+    target: &Target,
+    body: &str,
+    events: usize,
+    connections: usize,
+    time: Duration,
+) -> Result<Answered> {
+    let began = Instant::now();
+    let mut tasks = JoinSet::new();
+    for place in 0..connections {
+        let (target, body) = (target.clone(), body.to_owned());
+        tasks.spawn(async move {
+            let mut connection = tokio::net::TcpStream::connect(target.address).await?;
+            connection.set_nodelay(true)?;
+            let (mut first, mut turn) = (Vec::new(), place);
+            while began.elapsed() < time {
+                let credential = &target.credentials[turn % target.credentials.len()];
+                turn += connections;
+                let request = request(&target, credential, &body);
+                let sent = Instant::now();
+                let begun = || first.push(sent.elapsed().as_secs_f64() * 1e6);
+                exchange(&mut connection, &request, begun).await?.check(events)?;
+            }
+            anyhow::Ok(first)
+        });
+    }
+    let mut first = Vec::new();
+    while let Some(ended) = tasks.join_next().await {
+        first.extend(ended??);
+    }
+    Ok(answered(first, began.elapsed()))
+}
+
+/// Streams that are open at the same time. Tells when all have begun, and then reads each to its
+/// end.
+pub(crate) struct Open {
+    tasks: JoinSet<Result<()>>,
+}
+
+impl Open {
+    pub(crate) async fn begin(
+        target: &Target,
+        body: &str,
+        events: usize,
+        streams: usize,
+    ) -> Result<Self> {
+        let (told, mut begun) = tokio::sync::mpsc::unbounded_channel();
+        let mut tasks = JoinSet::new();
+        for place in 0..streams {
+            let credential = &target.credentials[place % target.credentials.len()];
+            let (request, address) = (request(target, credential, body), target.address);
+            let told = told.clone();
+            tasks.spawn(async move {
+                let mut connection = tokio::net::TcpStream::connect(address).await?;
+                let tell = || {
+                    let _nobody_counts_any_more = told.send(());
+                };
+                exchange(&mut connection, &request, tell).await?.check(events)
+            });
+        }
+        drop(told);
+        let mut open = Self { tasks };
+        for _ in 0..streams {
+            tokio::select! {
+                Some(()) = begun.recv() => {}
+                ended = open.tasks.join_next() => match ended {
+                    Some(Err(panicked)) => return Err(panicked.into()),
+                    Some(Ok(Err(error))) => return Err(error),
+                    Some(Ok(Ok(()))) | None => bail!("a stream ended before all were open"),
+                },
+            }
+        }
+        Ok(open)
+    }
+
+    /// # Errors
+    /// If any has ended by now.
+    pub(crate) fn all_open(&mut self) -> Result<()> {
+        match self.tasks.try_join_next() {
+            None => Ok(()),
+            Some(ended) => {
+                ended??;
+                bail!("a stream ended before the memory was read")
+            }
+        }
+    }
+
+    pub(crate) async fn end(mut self) -> Result<()> {
+        while let Some(ended) = self.tasks.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+}
+
+/// One request and its answer; `begun` is called at the first event.
+async fn exchange(
+    connection: &mut tokio::net::TcpStream,
+    request: &[u8],
+    begun: impl FnOnce(),
+) -> Result<Answer> {
+    connection.write_all(request).await?;
+    let mut answer = Answer::default();
+    let mut begun = Some(begun);
+    while !answer.has_ended() {
+        let reading = connection.read_buf(&mut answer.bytes);
+        let read =
+            tokio::time::timeout(SILENCE, reading).await.context("the stream is silent")??;
+        if read == 0 {
+            break;
+        }
+        if begun.is_some() && answer.has_begun() {
+            begun.take().into_iter().for_each(|begun| begun());
+        }
+    }
+    Ok(answer)
+}
+
+fn answered(mut first: Vec<f64>, time: Duration) -> Answered {
+    Answered {
+        calls: first.len() as f64,
+        seconds: time.as_secs_f64(),
+        p50: percentile(&mut first, 50.0),
+        p90: percentile(&mut first, 90.0),
+        p99: percentile(&mut first, 99.0),
+    }
+}

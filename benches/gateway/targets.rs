@@ -1,0 +1,92 @@
+//! What the gateway is to reach, and whether it did. Nothing fails by it: machines differ.
+
+use crate::contenders::Kind;
+use crate::memory::Held;
+use crate::results::{Metric, Results};
+use crate::table::{markdown, megabytes, number, time};
+
+/// What a first event may take beyond the relay's and the admission, in microseconds.
+const FIRST_EVENT: f64 = 200.0;
+
+/// One target: what it says, what was measured, and whether that is within it.
+struct Line {
+    says: String,
+    measured: String,
+    met: bool,
+}
+
+/// A Markdown table of those that were measured.
+pub(crate) fn render(results: &Results) -> String {
+    let mut table = markdown(&["target", "measured", ""]);
+    for line in lines(results) {
+        let met = if line.met { "met" } else { "missed" };
+        table.add_row([line.says, line.measured, met.to_owned()]);
+    }
+    table.to_string()
+}
+
+fn lines(results: &Results) -> Vec<Line> {
+    use Kind::{Dev, Serve, ServeOne};
+    let ratio = |says: &str, id, kind, metric, most: f64| {
+        let ratio = results.ratio(id, kind, metric)?;
+        let measured = format!("{ratio:.2}×");
+        Some(Line { says: format!("{says}: at most {most}×"), measured, met: ratio <= most })
+    };
+    let rate = |says: &str, kind, least: f64| {
+        let rate = results.value("chat64", kind, Metric::Rate)?;
+        let says = format!("{says}: at least {} calls a second", number(least));
+        Some(Line { says, measured: number(rate), met: rate >= least })
+    };
+    let added = results.value("chat1", Serve, Metric::Added).map(|added| Line {
+        says: "serve, added at 1 connection: at most 500 µs".to_owned(),
+        measured: time(added),
+        met: added <= 500.0,
+    });
+    let held = |(name, kind)| {
+        let Held { open, .. } = results.held.get(&kind)?;
+        let says = format!("{name}, memory with 1,000 open streams: at most 80 MB");
+        Some(Line { says, measured: megabytes(*open), met: *open <= 80_000_000 })
+    };
+    let mut lines = vec![
+        ratio("dev, CPU per call at 64 connections", "chat64", Dev, Metric::Cpu, 1.5),
+        ratio("serve, CPU per call in the gateway", "chat64", Serve, Metric::Cpu, 3.0),
+        ratio("serve, CPU per call in Postgres", "chat64", Serve, Metric::Postgres, 3.0),
+        added,
+        rate("serve, 1,000 runs", Serve, 8_000.0),
+        rate("serve, one run", ServeOne, 3_000.0),
+    ];
+    for (name, kind) in [("dev", Dev), ("serve", Serve)] {
+        let cpu =
+            |says: &str, id, most| ratio(&format!("{name}, {says}"), id, kind, Metric::Cpu, most);
+        lines.extend([
+            cpu("CPU per stream, back to back", "stream64", 1.3),
+            cpu("CPU per stream, 2 ms apart", "stream64-2ms", 1.3),
+            first(results, "first event, back to back", "first", kind),
+            first(results, "first event, 2 ms apart", "first-2ms", kind),
+            cpu("CPU per call, 200 KB prompt, 16 connections", "prompt16", 2.5),
+            cpu("CPU per call, 200 KB prompt, 1 connection", "prompt1", 2.5),
+        ]);
+    }
+    lines.extend([("dev", Dev), ("serve", Serve)].map(held));
+    lines.into_iter().flatten().collect()
+}
+
+/// The first event against the relay's. `serve` has to admit the call first: that is what it takes
+/// longer than `dev` for a call that is not streamed.
+fn first(results: &Results, says: &str, id: &'static str, kind: Kind) -> Option<Line> {
+    let of = |id, kind| results.value(id, kind, Metric::P50);
+    let later = of(id, kind)? - of(id, Kind::Relay)?;
+    let (admission, allowed) = match kind {
+        Kind::Serve => {
+            let admission = of("chat1", Kind::Serve)? - of("chat1", Kind::Dev)?;
+            (admission, format!("200 µs and an admission ({})", time(admission)))
+        }
+        _ => (0.0, "200 µs".to_owned()),
+    };
+    let name = if kind == Kind::Serve { "serve" } else { "dev" };
+    Some(Line {
+        says: format!("{name}, {says}: at most {allowed} after the relay's"),
+        measured: time(later),
+        met: later <= FIRST_EVENT + admission,
+    })
+}

@@ -1,0 +1,3 @@
+//! How long the parts take that do no I/O.
+
+fn main() {}

@@ -159,7 +159,7 @@ impl Serve {
     }
 
     /// The same gateway, where all calls are of one run.
-    pub(crate) fn one_run(&self) -> Target {
+    fn one_run(&self) -> Target {
         let credentials = self.target.credentials.iter().take(1).cloned().collect();
         Target { kind: Kind::ServeOne, credentials, ..self.target.clone() }
     }
@@ -179,6 +179,32 @@ impl Serve {
             bail!("rungate ledger check: {}\n{text}\n{complaints}", output.status);
         }
         Ok(text.replace('\n', "; "))
+    }
+}
+
+/// All that stand before one provider at the same time.
+pub(crate) struct Contenders {
+    relay: Between,
+    dev: Between,
+    pub(crate) serve: Serve,
+}
+
+impl Contenders {
+    pub(crate) async fn start(folder: &Path, provider: &Provider) -> Result<Self> {
+        let (relay, dev) = (relay(folder, provider).await?, dev(folder, provider).await?);
+        Ok(Self { relay, dev, serve: Serve::start(folder, provider).await? })
+    }
+
+    /// The columns of the table.
+    pub(crate) fn targets(&self, provider: &Provider) -> [Target; 5] {
+        let (relay, dev) = (self.relay.target.clone(), self.dev.target.clone());
+        [provider.target(), relay, dev, self.serve.target.clone(), self.serve.one_run()]
+    }
+
+    /// What they wrote to standard error, to be told with a failure.
+    pub(crate) fn complaints(&self) -> String {
+        let processes = [&self.relay.process, &self.dev.process, &self.serve.process];
+        processes.map(Process::complaints).concat() + "not measured"
     }
 }
 

@@ -37,8 +37,11 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-use contenders::{Provider, Serve};
+use contenders::{Contenders, Provider};
 use results::Results;
+
+/// The name of what is measured last, in processes of its own.
+const MEMORY: &str = "memory";
 
 /// Measures rungate beside a bare relay
 #[derive(Debug, Parser)]
@@ -50,16 +53,16 @@ struct Options {
     #[arg(long)]
     quick: bool,
     /// Rounds of each scenario, in which the contenders take turns
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..1000))]
+    rounds: u32,
     /// Seconds of each contender in each round
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..1000))]
     seconds: u64,
     /// Only the scenarios whose names begin with one of these
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     only: Vec<String>,
     /// Write the table into the README as well
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["quick", "only"])]
     write: bool,
     /// A folder on a real disk, for what the processes write
     #[arg(long, default_value = "/var/tmp")]
@@ -116,42 +119,25 @@ async fn stopped() -> Result<()> {
 }
 
 async fn measure(options: &Options) -> Result<()> {
-    if options.write {
-        report::check_readme()?;
-    }
+    let scenarios = scenarios::all();
+    options.check(scenarios.iter().map(|scenario| scenario.id).chain([MEMORY]))?;
     raise_file_limit()?;
     let folder = folder(&options.folder)?;
     let wrk = load::Wrk::find(folder.path()).await?;
     let provider = Provider::start(folder.path()).await?;
-    let time = Duration::from_secs(options.seconds);
-    let chosen = |id: &str| {
-        options.only.is_empty() || options.only.iter().any(|name| id.starts_with(name.as_str()))
-    };
-    let mut results = Results { samples: scenarios::Samples::new(), held: memory::Held1000::new() };
-    let postgres;
-    {
-        eprintln!("starting the contenders");
-        let relay = contenders::relay(folder.path(), &provider).await?;
-        let dev = contenders::dev(folder.path(), &provider).await?;
-        let serve = Serve::start(folder.path(), &provider).await?;
-        postgres = machine::describe_postgres(&serve.database).await?;
-        let one_run = serve.one_run();
-        let targets = [
-            provider.target(),
-            relay.target.clone(),
-            dev.target.clone(),
-            serve.target.clone(),
-            one_run,
-        ];
-        for scenario in scenarios::all().iter().filter(|scenario| chosen(scenario.id)) {
-            scenario
-                .measure(&wrk, &targets, options.rounds, time, &mut results.samples)
-                .await
-                .with_context(|| serve.process.complaints())?;
-        }
-        eprintln!("{}", serve.check(folder.path()).await?);
+    let mut results = Results::default();
+    eprintln!("starting the contenders");
+    let contenders = Contenders::start(folder.path(), &provider).await?;
+    let postgres = machine::describe_postgres(&contenders.serve.database).await?;
+    let targets = contenders.targets(&provider);
+    for scenario in scenarios.iter().filter(|scenario| options.chose(scenario.id)) {
+        let (rounds, time) = (options.rounds, Duration::from_secs(options.seconds));
+        let measured = scenario.measure(&wrk, &targets, rounds, time, &mut results.samples);
+        measured.await.with_context(|| contenders.complaints())?;
     }
-    if chosen("memory") {
+    eprintln!("{}", contenders.serve.check(folder.path()).await?);
+    drop(contenders);
+    if options.chose(MEMORY) {
         results.held = memory::measure(folder.path(), &provider).await?;
     }
     let report = report::render(&results, &postgres, options.rounds, options.seconds);
@@ -160,6 +146,23 @@ async fn measure(options: &Options) -> Result<()> {
         report::write_readme(&report)?;
     }
     Ok(())
+}
+
+impl Options {
+    /// Looks at what the command line's own rules cannot see.
+    fn check(&self, known: impl Iterator<Item = &'static str> + Clone) -> Result<()> {
+        let names = known.clone().collect::<Vec<_>>().join(", ");
+        for name in &self.only {
+            if !known.clone().any(|id| id.starts_with(name)) {
+                bail!("{name:?} is no scenario; there are {names}");
+            }
+        }
+        if self.write { report::check_readme() } else { Ok(()) }
+    }
+
+    fn chose(&self, id: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| id.starts_with(name))
+    }
 }
 
 /// A folder of our own that Postgres may enter as another user. It is removed in the end.

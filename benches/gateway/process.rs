@@ -83,11 +83,12 @@ impl Process {
         Ok(())
     }
 
-    /// The end of what it wrote to standard error.
+    /// The end of what it wrote to standard error, line by line.
     pub(crate) fn complaints(&self) -> String {
         let text = std::fs::read_to_string(self.files.with_extension("err")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(10)..].join("\n")
+        let last = &lines[lines.len().saturating_sub(10)..];
+        last.iter().map(|line| format!("{}: {line}\n", self.name)).collect()
     }
 }
 

@@ -12,13 +12,20 @@ const BEGIN: &str = "<!-- bench:begin -->\n";
 const END: &str = "<!-- bench:end -->";
 
 /// Everything that is told, as Markdown that can be read as it is.
-pub(crate) fn render(results: &Results, postgres: &str, rounds: usize, seconds: u64) -> String {
+pub(crate) fn render(results: &Results, postgres: &str, rounds: u32, seconds: u64) -> String {
     format!(
-        "Measured {date} on {machine}; {postgres}. The load generator, the provider, the gateway and \
-         Postgres\nshared these cores. Medians of {rounds} rounds of {seconds} s, in which the \
-         contenders took turns; ratios are to the bare relay\nof the same round, CPU is what the \
-         kernel charged to the process. `dev` wrote its line per call to `/dev/null`.\n\n\
-         {table}\n\n{targets}\n",
+        "Measured {date} on {machine};\n\
+         {postgres}.\n\
+         Load generator, provider, gateway and Postgres shared these cores. Medians of {rounds} \
+         rounds of at most\n\
+         {seconds} s, in which the contenders took turns. Ratios are to the bare relay in the same \
+         round; CPU is what\n\
+         the kernel charged to the process. The relay uses the system's allocator; `dev` wrote its \
+         line for\n\
+         each call to `/dev/null`.\n\n\
+         {table}\n\n\
+         Targets, with the lowest and the highest of the rounds:\n\n\
+         {targets}\n",
         date = chrono::Utc::now().format("%Y-%m-%d"),
         machine = machine::describe(),
         table = table::render(results),

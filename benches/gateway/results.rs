@@ -24,6 +24,7 @@ pub(crate) enum Metric {
 }
 
 /// Everything that was measured.
+#[derive(Default)]
 pub(crate) struct Results {
     pub(crate) samples: Samples,
     pub(crate) held: Held1000,
@@ -38,13 +39,19 @@ impl Results {
     /// The median of each round's ratio to the bare relay in the same round. Postgres is held
     /// against the relay's own CPU.
     pub(crate) fn ratio(&self, id: &'static str, kind: Kind, metric: Metric) -> Option<f64> {
+        median(self.ratios(id, kind, metric))
+    }
+
+    /// The ratios of all rounds, whose median [`Self::ratio`] is.
+    pub(crate) fn ratios(&self, id: &'static str, kind: Kind, metric: Metric) -> Vec<f64> {
         let base = if metric == Metric::Postgres { Metric::Cpu } else { metric };
         let relay = self.series(id, Kind::Relay, base);
         let series = self.series(id, kind, metric);
-        median(series.iter().zip(relay).map(|(value, relay)| value / relay).collect())
+        series.iter().zip(relay).map(|(value, relay)| value / relay).collect()
     }
 
-    fn series(&self, id: &'static str, kind: Kind, metric: Metric) -> Vec<f64> {
+    /// The value of each round.
+    pub(crate) fn series(&self, id: &'static str, kind: Kind, metric: Metric) -> Vec<f64> {
         let rounds = |kind| self.samples.get(&(id, kind)).map_or(&[][..], Vec::as_slice);
         let of = |sample: &Sample| read(sample, metric);
         if metric != Metric::Added {

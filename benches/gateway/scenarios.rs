@@ -24,8 +24,8 @@ enum Work {
     Streams(usize),
     /// Our own client on so many connections, which reads each stream to its end.
     WholeStreams(usize),
-    /// Our own client on one connection, which looks for the first event.
-    FirstEvent,
+    /// Our own client on so many connections, which looks for the first event.
+    FirstEvent(usize),
 }
 
 /// One thing that is measured.
@@ -35,6 +35,8 @@ pub(crate) struct Scenario {
     kinds: &'static [Kind],
     /// How many runs take turns; long requests are kept ready for fewer.
     credentials: usize,
+    /// How long each round takes at most, where enough is seen sooner.
+    most: Duration,
     work: Work,
     body: String,
 }
@@ -56,9 +58,11 @@ pub(crate) fn all() -> Vec<Scenario> {
         title,
         kinds: MANY,
         credentials: usize::MAX,
+        most: Duration::MAX,
         work,
         body,
     };
+    let short = |scenario| Scenario { most: Duration::from_secs(2), ..scenario };
     let long = |scenario| Scenario { credentials: 16, ..scenario };
     let (together, apart) = (bodies::stream(0), bodies::stream(2));
     vec![
@@ -79,9 +83,19 @@ pub(crate) fn all() -> Vec<Scenario> {
             Work::WholeStreams(64),
             apart.clone(),
         ),
-        scenario("first", "first event, 1 connection", Work::FirstEvent, together),
-        scenario("first-2ms", "first event, 2 ms apart, 1 connection", Work::FirstEvent, apart),
-        long(scenario("prompt1", "200 KB prompt, 1 connection", Work::Calls(1), bodies::prompt())),
+        short(scenario("first", "first event, 1 connection", Work::FirstEvent(1), together)),
+        short(scenario(
+            "first-2ms",
+            "first event, 2 ms between events, 8 connections",
+            Work::FirstEvent(8),
+            apart,
+        )),
+        short(long(scenario(
+            "prompt1",
+            "200 KB prompt, 1 connection",
+            Work::Calls(1),
+            bodies::prompt(),
+        ))),
         long(scenario(
             "prompt16",
             "200 KB prompt, 16 connections",
@@ -100,11 +114,12 @@ impl Scenario {
         &self,
         wrk: &Wrk,
         targets: &[Target],
-        rounds: usize,
+        rounds: u32,
         time: Duration,
         samples: &mut Samples,
     ) -> Result<()> {
         eprintln!("{}: {}", self.id, self.title);
+        let time = time.min(self.most);
         let takes_part = |target: &&Target| self.kinds.contains(&target.kind);
         let targets: Vec<&Target> = targets.iter().filter(takes_part).collect();
         self.check(&targets).await?;
@@ -114,7 +129,7 @@ impl Scenario {
         for round in 0..rounds {
             for turn in 0..targets.len() {
                 // Whoever is first in one round is last in another.
-                let target = targets[(round + turn) % targets.len()];
+                let target = targets[(round as usize + turn) % targets.len()];
                 let before = target.accounts.read()?;
                 let answered = self.drive(wrk, target, time).await?;
                 tokio::time::sleep(AFTERMATH).await;
@@ -142,7 +157,9 @@ impl Scenario {
             Work::WholeStreams(connections) => {
                 streams::at_once(target, &self.body, bodies::EVENTS, connections, time).await
             }
-            Work::FirstEvent => streams::one_by_one(target, &self.body, bodies::EVENTS, time).await,
+            Work::FirstEvent(connections) => {
+                streams::one_by_one(target, &self.body, bodies::EVENTS, connections, time).await
+            }
         }
         .with_context(|| format!("{} of {}", self.id, target.name()))
     }
@@ -187,7 +204,7 @@ async fn ask(target: &Target, body: &str) -> Result<Value> {
     Ok(serde_json::from_str::<Value>(&text)?["choices"].take())
 }
 
-fn told(round: usize, target: &Target, sample: &Sample) -> String {
+fn told(round: u32, target: &Target, sample: &Sample) -> String {
     let Sample { answered, used } = sample;
     let each = |time: Duration| time.as_secs_f64() * 1e6 / answered.calls;
     format!(

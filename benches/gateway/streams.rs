@@ -80,44 +80,61 @@ fn joined(mut bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// Streams one after the other on one connection until the time is over. The latencies are those
-/// of the first event. A thread of its own waits for them, without a runtime in between.
+/// Streams one after the other on each connection until the time is over. The latencies are those
+/// of the first event. Threads of their own wait for them, without a runtime in between.
 pub(crate) async fn one_by_one(
     target: &Target,
     body: &str,
     events: usize,
+    connections: usize,
     time: Duration,
 ) -> Result<Answered> {
-    let (target, body) = (target.clone(), body.to_owned());
-    let reading = move || -> Result<Answered> {
-        let mut connection = TcpStream::connect(target.address)?;
-        connection.set_nodelay(true)?;
-        connection.set_read_timeout(Some(SILENCE))?;
-        let mut buffer = vec![0; BUFFER_BYTES];
-        let (began, mut first, mut turn) = (Instant::now(), Vec::new(), 0);
-        while began.elapsed() < time {
-            let credential = &target.credentials[turn % target.credentials.len()];
-            turn += 1;
-            let request = request(&target, credential, &body);
-            let mut answer = Answer::default();
-            let (sent, mut seen) = (Instant::now(), false);
-            connection.write_all(&request)?;
-            while !answer.has_ended() {
-                let read = connection.read(&mut buffer)?;
-                answer.bytes.extend_from_slice(&buffer[..read]);
-                if read == 0 {
-                    break;
-                }
-                if !seen && answer.has_begun() {
-                    seen = true;
-                    first.push(sent.elapsed().as_secs_f64() * 1e6);
-                }
+    let began = Instant::now();
+    let mut threads = JoinSet::new();
+    for place in 0..connections {
+        let (target, body) = (target.clone(), body.to_owned());
+        threads.spawn_blocking(move || first_events(&target, &body, events, place, began + time));
+    }
+    let mut first = Vec::new();
+    while let Some(ended) = threads.join_next().await {
+        first.extend(ended??);
+    }
+    Ok(answered(first, began.elapsed()))
+}
+
+/// How long each stream of one connection took until its first event, in microseconds.
+fn first_events(
+    target: &Target,
+    body: &str,
+    events: usize,
+    place: usize,
+    end: Instant,
+) -> Result<Vec<f64>> {
+    let mut connection = TcpStream::connect(target.address)?;
+    connection.set_nodelay(true)?;
+    connection.set_read_timeout(Some(SILENCE))?;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let (mut first, mut turn) = (Vec::new(), place);
+    while Instant::now() < end {
+        let request = request(target, &target.credentials[turn % target.credentials.len()], body);
+        turn += 1;
+        let mut answer = Answer::default();
+        let (sent, mut seen) = (Instant::now(), false);
+        connection.write_all(&request)?;
+        while !answer.has_ended() {
+            let read = connection.read(&mut buffer)?;
+            answer.bytes.extend_from_slice(&buffer[..read]);
+            if read == 0 {
+                break;
             }
-            answer.check(events)?;
+            if !seen && answer.has_begun() {
+                seen = true;
+                first.push(sent.elapsed().as_secs_f64() * 1e6);
+            }
         }
-        Ok(answered(first, began.elapsed()))
-    };
-    tokio::task::spawn_blocking(reading).await?
+        answer.check(events)?;
+    }
+    Ok(first)
 }
 
 /// Streams on many connections at once, each begun within the time read to its end.

@@ -24,7 +24,7 @@ const ROWS: [(&str, &str, Metric); 25] = [
     ("· CPU per stream", "stream64-2ms", Metric::Cpu),
     ("· in Postgres", "stream64-2ms", Metric::Postgres),
     ("· first event, median of 64", "stream64-2ms", Metric::P50),
-    ("· first event, 1 connection", "first-2ms", Metric::P50),
+    ("· first event, 8 connections", "first-2ms", Metric::P50),
     ("200 KB prompt, 1 connection: median latency", "prompt1", Metric::P50),
     ("· added to the provider's", "prompt1", Metric::Added),
     ("· CPU per call", "prompt1", Metric::Cpu),

@@ -29,17 +29,19 @@ fn lines(results: &Results) -> Vec<Line> {
     use Kind::{Dev, Serve, ServeOne};
     let ratio = |says: &str, id, kind, metric, most: f64| {
         let ratio = results.ratio(id, kind, metric)?;
-        let measured = format!("{ratio:.2}×");
+        let shown = |ratio| format!("{ratio:.2}×");
+        let measured = with_range(ratio, results.ratios(id, kind, metric), shown);
         Some(Line { says: format!("{says}: at most {most}×"), measured, met: ratio <= most })
     };
     let rate = |says: &str, kind, least: f64| {
         let rate = results.value("chat64", kind, Metric::Rate)?;
         let says = format!("{says}: at least {} calls a second", number(least));
-        Some(Line { says, measured: number(rate), met: rate >= least })
+        let measured = with_range(rate, results.series("chat64", kind, Metric::Rate), number);
+        Some(Line { says, measured, met: rate >= least })
     };
     let added = results.value("chat1", Serve, Metric::Added).map(|added| Line {
         says: "serve, added at 1 connection: at most 500 µs".to_owned(),
-        measured: time(added),
+        measured: with_range(added, results.series("chat1", Serve, Metric::Added), time),
         met: added <= 500.0,
     });
     let held = |(name, kind)| {
@@ -69,6 +71,13 @@ fn lines(results: &Results) -> Vec<Line> {
     }
     lines.extend([("dev", Dev), ("serve", Serve)].map(held));
     lines.into_iter().flatten().collect()
+}
+
+/// A median with the lowest and the highest of its rounds.
+fn with_range(median: f64, rounds: Vec<f64>, shown: impl Fn(f64) -> String) -> String {
+    let lowest = rounds.iter().copied().fold(f64::INFINITY, f64::min);
+    let highest = rounds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    format!("{} ({} to {})", shown(median), shown(lowest), shown(highest))
 }
 
 /// The first event against the relay's. `serve` has to admit the call first: that is what it takes

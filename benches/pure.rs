@@ -106,7 +106,6 @@ fn requests(criterion: &mut Criterion) {
     let target = target();
     let mut group = criterion.benchmark_group("request");
     for (name, body) in bodies() {
-        group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_with_input(BenchmarkId::new("read", name), &body, |bencher, body| {
             bencher.iter(|| ChatRequest::parse(black_box(body.clone())));
         });

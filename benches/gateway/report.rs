@@ -53,7 +53,7 @@ pub(crate) fn write_readme(report: &str) -> Result<()> {
 
 fn split(text: &str) -> Result<(&str, &str)> {
     let (before, rest) =
-        text.split_once(BEGIN).with_context(|| format!("no {BEGIN} in README.md"))?;
-    let (_, after) = rest.split_once(END).with_context(|| format!("no {END} in README.md"))?;
+        text.split_once(BEGIN).with_context(|| format!("README.md lacks {}", BEGIN.trim_end()))?;
+    let (_, after) = rest.split_once(END).with_context(|| format!("README.md lacks {END}"))?;
     Ok((before, after))
 }

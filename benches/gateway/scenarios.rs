@@ -208,8 +208,8 @@ fn told(round: u32, target: &Target, sample: &Sample) -> String {
     let Sample { answered, used } = sample;
     let each = |time: Duration| time.as_secs_f64() * 1e6 / answered.calls;
     format!(
-        "round {}  {:<18} {:>9.0}/s  p50 {:>6.0}  p90 {:>6.0}  p99 {:>6.0} µs  CPU µs: gateway {:>7.1}  \
-         Postgres {:>6.1}  provider {:>6.1}",
+        "round {}  {:<18} {:>9.0}/s  p50 {:>6.0}  p90 {:>6.0}  p99 {:>6.0} µs  \
+         CPU µs: gateway {:>7.1}  Postgres {:>6.1}  provider {:>6.1}",
         round + 1,
         target.name(),
         answered.calls / answered.seconds,

@@ -78,8 +78,7 @@ CREATE FUNCTION ledger_step(
     usd_limit numeric, usd_spent numeric, usd_reserved numeric
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    ids uuid[]; scopes uuid[]; units text[]; limits numeric[]; spents numeric[];
-    reserveds numeric[]; waitings boolean[];
+    units text[]; limits numeric[]; spents numeric[]; reserveds numeric[]; waitings boolean[];
     changed boolean[] := array_fill(false, ARRAY[cardinality(p_budgets)]);
     -- 0 for an ask that is not admitted.
     attempts integer[]; organizations uuid[];
@@ -96,13 +95,12 @@ BEGIN
     -- The locks come first. What they protect besides the budgets (state, token, expiry) is read
     -- by later statements, whose snapshots are newer than the locks. Ids never change, so the
     -- order of the locks is the order of the rows.
-    SELECT array_agg(b.id), array_agg(b.scope_id), array_agg(b.unit::text),
-           array_agg(b.limit_amount::numeric), array_agg(b.spent::numeric),
-           array_agg(b.reserved::numeric), array_agg(b.waiting)
-      INTO ids, scopes, units, limits, spents, reserveds, waitings
+    SELECT array_agg(b.unit::text), array_agg(b.limit_amount::numeric),
+           array_agg(b.spent::numeric), array_agg(b.reserved::numeric), array_agg(b.waiting)
+      INTO units, limits, spents, reserveds, waitings
       FROM (SELECT * FROM budgets WHERE id = ANY (p_budgets) ORDER BY id FOR UPDATE) b;
-    IF ids IS DISTINCT FROM p_budgets THEN
-        RAISE EXCEPTION 'a budget of the batch does not exist, or the batch is not in order';
+    IF cardinality(units) IS DISTINCT FROM cardinality(p_budgets) THEN
+        RAISE EXCEPTION 'a budget of the batch does not exist';
     END IF;
 
     IF cardinality(p_ends) > 0 THEN
@@ -146,7 +144,7 @@ BEGIN
                 changed[pos] := true;
                 IF waitings[pos] THEN
                     waitings[pos] := false;
-                    waiters := waiters || scopes[pos];
+                    waiters := waiters || budget;
                 END IF;
             END LOOP;
             settled := r.id;
@@ -247,7 +245,8 @@ BEGIN
       FROM unnest(p_budgets) WITH ORDINALITY AS n (id, ord)
      WHERE b.id = n.id AND changed[n.ord];
     IF cardinality(waiters) > 0 THEN
-        PERFORM pg_notify('rungate', 'budget:' || w) FROM (SELECT DISTINCT unnest(waiters) AS w) d;
+        PERFORM pg_notify('rungate', 'budget:' || d.scope_id)
+           FROM (SELECT DISTINCT b.scope_id FROM budgets b WHERE b.id = ANY (waiters)) d;
     END IF;
 END
 $$;

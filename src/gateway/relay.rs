@@ -31,6 +31,9 @@ const MAX_EVENT_BYTES: usize = 4 << 20;
 /// without it. A client that does not read keeps the server from asking for more.
 const HEARING: Duration = Duration::from_secs(1);
 
+/// Pieces of a flood after which a cut is looked for.
+const LOOK_EVERY: u8 = 16;
+
 /// A metered stream of bytes for the client. It ends after an error event, if there is one.
 pub struct Relay {
     metered: Shared,
@@ -49,6 +52,8 @@ struct Metered {
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     closing: Option<Closing>,
     client_gone: bool,
+    /// Pieces since the cut was last looked for.
+    unlooked: u8,
 }
 
 /// An ending that is still being counted, and what the client hears then.
@@ -90,6 +95,7 @@ impl Relay {
             call: Some(call),
             closing: None,
             client_gone: false,
+            unlooked: 0,
         })));
         let watch = gateway.spawn(watch(Arc::downgrade(&metered), token, deadline));
         Self { metered, out: VecDeque::new(), watch }
@@ -174,13 +180,20 @@ impl Metered {
             self.closing = None;
             return Poll::Ready(self.end(counted.unwrap_or(Ending::Unknown), failure, out));
         }
-        if let Some(call) = &self.call
-            && self.cut.as_mut().poll(cx).is_ready()
-        {
-            let failure = failure::cut(call.gateway());
-            return Poll::Ready(self.close(Some(failure), self.end_of_cut(), out));
+        let piece = self.incoming.poll_piece(cx);
+        // Looked for when there is nothing to pass, and now and then in a flood.
+        let looks = piece.is_pending() || self.unlooked >= LOOK_EVERY;
+        if looks {
+            self.unlooked = 0;
+            if let Some(call) = &self.call
+                && self.cut.as_mut().poll(cx).is_ready()
+            {
+                let failure = failure::cut(call.gateway());
+                return Poll::Ready(self.close(Some(failure), self.end_of_cut(), out));
+            }
         }
-        let step = match ready!(self.incoming.poll_piece(cx)) {
+        self.unlooked += 1;
+        let step = match ready!(piece) {
             Piece::Chunk(chunk) => self.take_in(chunk, out),
             Piece::End => self.at_end(out),
             Piece::Broken if self.meter.is_done() => self.close(None, End::Proper, out),

@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use secrecy::ExposeSecret as _;
 
 use crate::catalog::Catalog;
-use crate::config::{Config, ConfigError, Environment, SETTINGS, provider_settings};
+use crate::config::{Config, ConfigError, Environment, SECRET_FILES, SETTINGS, provider_settings};
 use crate::domain::id::RunId;
 use crate::gateway::Mode;
 use crate::ledger::postgres::{OpenError, connect_options};
@@ -257,6 +257,7 @@ fn long_help() -> String {
     for name in provider_settings() {
         help.push_str(&format!("  {name}\n"));
     }
+    help.push_str(&format!("\nSecrets by file:\n  <SECRET>_FILE  {SECRET_FILES}\n"));
     help.push_str(&format!("\n{}", exit::help()));
     help
 }

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::env::VarError;
 use std::path::Path;
 
-use super::{ConfigError, SETTINGS, provider_settings, unknown_names};
+use super::{
+    ConfigError, SETTINGS, provider_settings, secret_file, secret_settings, unknown_names,
+};
 
 /// The environment of the process and the file `.env` of its working directory.
 #[derive(Debug, Default)]
@@ -19,7 +21,8 @@ impl Environment {
         // Not the file of a folder above: it may belong to another project.
         let mut environment = Self::of_file(Path::new("./.env"));
         let settings = SETTINGS.iter().map(|setting| setting.name.to_owned());
-        for name in settings.chain(provider_settings()) {
+        let files = secret_settings().map(|name| secret_file(&name));
+        for name in settings.chain(provider_settings()).chain(files) {
             if matches!(std::env::var(&name), Err(VarError::NotUnicode(_))) {
                 environment.wrong(&name, "is not UTF-8".to_owned());
             }

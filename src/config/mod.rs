@@ -11,12 +11,17 @@ use crate::domain::settlement::UnknownUsage;
 use crate::domain::usage::Tokens;
 
 mod read;
+mod secret;
 mod settings;
 mod environment;
 
 pub use environment::Environment;
 use read::{Reader, loopback};
-pub use settings::{PROVIDER_PREFIXES, SETTINGS, Setting, provider_settings, unknown_names};
+pub use secret::secret_file;
+pub use settings::{
+    PROVIDER_PREFIXES, SECRET_FILES, SETTINGS, Setting, provider_settings, secret_settings,
+    unknown_names,
+};
 use settings::{is_secret, without_login};
 
 /// Who may spend for a run.
@@ -183,10 +188,13 @@ impl Config {
 
     /// Every setting with its value, secrets redacted, for `check-config`.
     pub fn redacted(get: &dyn Fn(&str) -> Option<String>) -> Vec<(String, String)> {
-        let shown = |name: &str, default: &str| match get(name).filter(|value| !value.is_empty()) {
-            None => format!("{default} (default)"),
-            Some(_) if is_secret(name) => "(set, redacted)".to_owned(),
-            Some(value) => without_login(name, value),
+        let given = |name: &str| get(name).filter(|value| !value.is_empty());
+        let file = |name: &str| is_secret(name).then(|| given(&secret_file(name))).flatten();
+        let shown = |name: &str, default: &str| match (given(name), file(name)) {
+            (None, Some(path)) => secret::shown(path.trim()),
+            (None, None) => format!("{default} (default)"),
+            (Some(_), _) if is_secret(name) => "(set, redacted)".to_owned(),
+            (Some(value), _) => without_login(name, value),
         };
         let mut rows: Vec<_> = SETTINGS
             .iter()

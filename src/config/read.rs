@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::domain::usage::{MAX_TOKENS, Tokens};
 
+use super::secret::{self, secret_file};
 use super::settings::PROVIDER_PREFIXES;
 use super::{ConfigError, ProviderSettings};
 
@@ -23,8 +24,19 @@ impl Reader<'_> {
         (self.get)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
-    pub(super) fn secret(&self, name: &str) -> Option<SecretString> {
-        self.text(name).map(SecretString::from)
+    /// A secret, given by its setting or by the file that its other setting names.
+    pub(super) fn secret(&mut self, name: &str) -> Option<SecretString> {
+        let file = secret_file(name);
+        match (self.text(name), self.text(&file)) {
+            (given, None) => given.map(SecretString::from),
+            (Some(_), Some(_)) => {
+                self.wrong(name, format!("is set, and so is {file}; set one of the two"));
+                None
+            }
+            (None, Some(path)) => {
+                secret::read(&path).map_err(|problem| self.wrong(&file, problem)).ok()
+            }
+        }
     }
 
     pub(super) fn wrong(&mut self, name: &str, problem: impl Into<String>) {
@@ -84,11 +96,12 @@ impl Reader<'_> {
 
     /// The URL is a secret, so what is wrong with it is said without it.
     pub(super) fn database_url(&mut self) -> Option<SecretString> {
-        let url = self.text("DATABASE_URL")?;
-        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        let url = self.secret("DATABASE_URL")?;
+        let begins = |scheme: &&str| url.expose_secret().starts_with(scheme);
+        if !["postgres://", "postgresql://"].iter().any(begins) {
             self.wrong("DATABASE_URL", "does not begin with postgres:// or postgresql://");
         }
-        Some(url.into())
+        Some(url)
     }
 
     pub(super) fn log_filter(&mut self) -> String {

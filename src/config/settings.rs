@@ -1,5 +1,7 @@
 //! The table of settings: their names, defaults and meanings.
 
+use super::secret::secret_file;
+
 /// One setting, for `--help`, the README and the check of names in `.env`.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
@@ -90,6 +92,10 @@ pub const SETTINGS: [Setting; 30] = [
     setting("RUNGATE_URL", "http://127.0.0.1:8081", "the control plane that the CLI speaks to"),
 ];
 
+/// How a secret may be given by a file, for whoever reads about the settings.
+pub const SECRET_FILES: &str = "a file that holds the secret, instead of the setting itself; for \
+    `DATABASE_URL`, `ADMIN_TOKEN` and every `<P>_API_KEY`";
+
 /// How the providers' settings begin; `_API_KEY` and `_BASE_URL` follow.
 pub const PROVIDER_PREFIXES: [&str; 9] = [
     "OPENAI",
@@ -110,12 +116,20 @@ pub fn provider_settings() -> impl Iterator<Item = String> {
         .flat_map(|prefix| [format!("{prefix}_API_KEY"), format!("{prefix}_BASE_URL")])
 }
 
+/// The names of all settings that hold secrets. Each may be given by a file instead, which
+/// [`secret_file`] names.
+pub fn secret_settings() -> impl Iterator<Item = String> {
+    let settings = SETTINGS.iter().map(|setting| setting.name.to_owned());
+    settings.chain(provider_settings()).filter(|name| is_secret(name))
+}
+
 /// Names that stand in a `.env` file and mean nothing here.
 pub fn unknown_names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     names
         .filter(|name| {
             !SETTINGS.iter().any(|setting| setting.name == *name)
                 && !provider_settings().any(|setting| setting == **name)
+                && !secret_settings().any(|setting| secret_file(&setting) == **name)
         })
         .collect()
 }

@@ -8,7 +8,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use rungate::config::{Config, PROVIDER_PREFIXES, SETTINGS, provider_settings, unknown_names};
+use rungate::config::{
+    Config, PROVIDER_PREFIXES, SECRET_FILES, SETTINGS, provider_settings, secret_settings,
+    unknown_names,
+};
 use rungate::domain::fault::Code;
 use rungate::protocol::chat::fields;
 use rungate::providers::REGISTRY;
@@ -84,7 +87,8 @@ fn settings_table() -> String {
     table.push_str(&format!(
         "| `<P>_API_KEY` | not set | the key of a provider; P is one of {} |\n\
          | `<P>_BASE_URL` | the provider's own | where that provider is reached instead; {} has \
-         an address for each customer and needs it |\n",
+         an address for each customer and needs it |\n\
+         | `<SECRET>_FILE` | not set | {SECRET_FILES} |\n",
         served.join(", "),
         homeless.join(", ")
     ));
@@ -125,6 +129,7 @@ fn env_example() -> String {
             (provider.settings_prefix, provider.default_base_url.unwrap_or(OWN_ADDRESS));
         text.push_str(&format!("#{prefix}_API_KEY=\n#{prefix}_BASE_URL={url}\n"));
     }
+    text.push_str(&format!("\n# <SECRET>_FILE: {SECRET_FILES}\n"));
     text
 }
 
@@ -198,6 +203,14 @@ fn every_provider_has_settings_and_no_other_name_has() {
 }
 
 #[test]
+fn what_is_said_of_files_of_secrets_names_every_secret() {
+    for name in secret_settings() {
+        let named = if name.ends_with("_API_KEY") { "<P>_API_KEY" } else { &name };
+        assert!(SECRET_FILES.contains(&format!("`{named}`")), "{name}");
+    }
+}
+
+#[test]
 fn the_help_names_every_setting() {
     let output = Command::new(env!("CARGO_BIN_EXE_rungate"))
         .arg("--help")
@@ -211,4 +224,5 @@ fn the_help_names_every_setting() {
     for name in settings.chain(provider_settings()) {
         assert!(shown.contains(name.as_str()), "--help does not name {name}:\n{help}");
     }
+    assert!(shown.contains("<SECRET>_FILE"), "--help does not tell of files:\n{help}");
 }

@@ -149,6 +149,89 @@ fn what_is_shown_of_the_settings_holds_no_secret() {
     assert!(!shown.contains("hunt") && output.stderr.is_empty(), "{output:?}");
 }
 
+#[test]
+fn a_secret_may_stand_in_a_file_and_is_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("secrets")).unwrap();
+    for (name, text) in [
+        ("url", "postgres://user:hunter2@host/db\n"),
+        ("token", "hunter2"),
+        ("key", "hunter2\r\n"),
+        ("broken-url", "mysql://user:hunter2@host/db\n"),
+    ] {
+        fs::write(folder.path().join("secrets").join(name), text).unwrap();
+    }
+    fs::write(folder.path().join(".env"), "GROQ_API_KEY_FILE=secrets/key\nGROQ_API_KEY=\n")
+        .unwrap();
+    let settings: [(&str, &[u8]); 3] = [
+        ("DATABASE_URL_FILE", b"secrets/url"),
+        ("ADMIN_TOKEN_FILE", b"secrets/token"),
+        ("DATABASE_URL", b""),
+    ];
+    let output = rungate(folder.path(), "check-config", &settings);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let shown = text(&output.stdout);
+    for line in [
+        "DATABASE_URL=(from the file secrets/url, redacted)",
+        "ADMIN_TOKEN=(from the file secrets/token, redacted)",
+        "GROQ_API_KEY=(from the file secrets/key, redacted)",
+        "OPENAI_API_KEY=not set (default)",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
+    }
+    assert!(!shown.contains("hunter2"), "{shown}");
+    let broken: [(&str, &[u8]); 1] = [("DATABASE_URL_FILE", b"secrets/broken-url")];
+    let said = refused(&rungate(folder.path(), "check-config", &broken));
+    assert!(said.starts_with("DATABASE_URL: does not begin with postgres://"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn files_of_secrets_that_cannot_be_used_are_reported_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let files: [(&str, &[u8]); 5] = [
+        ("good", b"hunter2"),
+        ("empty", b" \n"),
+        ("lines", b"hunter2\nhunter2\n"),
+        ("bytes", b"hunter2\xff"),
+        ("large", &[b'x'; 65_537]),
+    ];
+    for (name, bytes) in files {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    let settings: [(&str, &[u8]); 9] = [
+        ("WORKERS", b"x"),
+        ("DATABASE_URL", b"postgres://user:hunter2@host/db"),
+        ("DATABASE_URL_FILE", b"good"),
+        // Somebody took the setting for the secret itself.
+        ("ADMIN_TOKEN_FILE", b"hunter2-itself"),
+        ("OPENAI_API_KEY_FILE", b"empty"),
+        ("ANTHROPIC_API_KEY_FILE", b"lines"),
+        ("MISTRAL_API_KEY_FILE", b"bytes"),
+        ("GROQ_API_KEY_FILE", b"large"),
+        ("CHUTES_API_KEY_FILE", b"./good-\xff"),
+    ];
+    for command in ["check-config", "serve"] {
+        let output = rungate(folder.path(), command, &settings);
+        let said = refused(&output);
+        for line in [
+            "WORKERS: \"x\" is not a whole number from 1 to 512",
+            "DATABASE_URL: is set, and so is DATABASE_URL_FILE; set one of the two",
+            "ADMIN_TOKEN_FILE: names a file that cannot be read (entity not found)",
+            "OPENAI_API_KEY_FILE: names a file that holds nothing",
+            "ANTHROPIC_API_KEY_FILE: names a file that holds more than one line",
+            "MISTRAL_API_KEY_FILE: names a file that is not UTF-8",
+            "GROQ_API_KEY_FILE: names a file of more than 65536 bytes",
+            "CHUTES_API_KEY_FILE: is not UTF-8",
+        ] {
+            assert!(said.lines().any(|said| said == line), "{command}: {line}\n{said}");
+        }
+        assert_eq!(said.lines().count(), 9, "{said}");
+        let shown = text(&output.stdout);
+        assert!(!said.contains("hunter2") && !shown.contains("hunter2"), "{said}\n{shown}");
+    }
+}
+
 /// The key and the base URL that a gateway would use for OpenAI.
 fn in_force(mode: Mode, key: &str, url: &str) -> Option<(bool, bool)> {
     let settings = [

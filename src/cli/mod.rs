@@ -29,6 +29,7 @@ mod models;
 mod usage;
 mod env;
 mod dev;
+mod health;
 mod ledger;
 mod serve;
 mod simulate;
@@ -71,6 +72,8 @@ enum Command {
     /// Look after the ledger
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Ask the gateway of LISTEN_ADDR whether it is ready; exit 0, or 1 if it is not
+    Health(health::Options),
     /// Print every setting, redacted, and whether it can be used
     CheckConfig,
     /// Print a script that completes commands and options
@@ -143,6 +146,7 @@ fn run(command: Command, config: &Config, log_is_set: bool) -> anyhow::Result<Ex
             Command::Dev => dev::run(config).await,
             Command::Serve => serve::run(config).await,
             Command::Simulate(options) => simulate::run(options).await,
+            Command::Health(options) => health::run(&options, config).await,
             Command::CheckConfig => Ok(check(config)),
             Command::Completions { shell } => complete(shell),
             Command::Ledger(command) => ledger::run(command, config).await,

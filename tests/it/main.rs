@@ -23,6 +23,7 @@ mod tidy;
 mod docs;
 mod settings;
 mod cli;
+mod containers;
 mod crash;
 mod holding;
 mod openapi;

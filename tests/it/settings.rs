@@ -211,7 +211,7 @@ fn files_of_secrets_that_cannot_be_used_are_reported_together() {
         ("GROQ_API_KEY_FILE", b"large"),
         ("CHUTES_API_KEY_FILE", b"./good-\xff"),
     ];
-    for command in ["check-config", "serve"] {
+    for command in ["check-config", "serve", "health"] {
         let output = rungate(folder.path(), command, &settings);
         let said = refused(&output);
         for line in [

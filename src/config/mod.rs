@@ -102,6 +102,7 @@ pub struct Config {
     pub upstream_timeout: Duration,
     pub upstream_connect_timeout: Duration,
     pub upstream_idle_timeout: Duration,
+    pub shutdown_notice: Duration,
     pub shutdown_grace: Duration,
     pub workers: usize,
     pub log_format: LogFormat,
@@ -171,6 +172,7 @@ impl Config {
             upstream_timeout: read.seconds("UPSTREAM_TIMEOUT_SECONDS", 600, 1),
             upstream_connect_timeout: read.seconds("UPSTREAM_CONNECT_TIMEOUT_SECONDS", 10, 1),
             upstream_idle_timeout: read.seconds("UPSTREAM_IDLE_TIMEOUT_SECONDS", 120, 1),
+            shutdown_notice: read.seconds("SHUTDOWN_NOTICE_SECONDS", 0, 0),
             shutdown_grace: read.seconds("SHUTDOWN_GRACE_SECONDS", 30, 0),
             workers: usize::try_from(read.number("WORKERS", cpus as u64, 1, 512)).unwrap_or(cpus),
             log_format: read.parsed(

@@ -18,7 +18,7 @@ const fn setting(name: &'static str, default: &'static str, meaning: &'static st
 }
 
 /// Every setting but those of the providers, in the order of the documentation.
-pub const SETTINGS: [Setting; 30] = [
+pub const SETTINGS: [Setting; 31] = [
     setting("LISTEN_ADDR", "127.0.0.1:8080", "data plane: what sandboxes reach"),
     setting(
         "ADMIN_LISTEN_ADDR",
@@ -79,6 +79,11 @@ pub const SETTINGS: [Setting; 30] = [
         "UPSTREAM_IDLE_TIMEOUT_SECONDS",
         "120",
         "longest silence of a provider within an answer",
+    ),
+    setting(
+        "SHUTDOWN_NOTICE_SECONDS",
+        "0",
+        "after SIGTERM `/readyz` fails, but calls are admitted, until load balancers have noticed",
     ),
     setting("SHUTDOWN_GRACE_SECONDS", "30", "draining after SIGTERM"),
     setting("WORKERS", "number of CPUs", "threads that serve the data plane"),

@@ -98,6 +98,7 @@ pub struct Gateway {
     counting: Arc<Semaphore>,
     reads: Semaphore,
     sums: Semaphore,
+    leaving: AtomicBool,
     draining: AtomicBool,
     busy: AtomicUsize,
 }
@@ -150,6 +151,7 @@ impl Gateway {
             tasks: parts.tasks,
             main: parts.main,
             on_call: parts.on_call,
+            leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             busy: AtomicUsize::new(0),
         })
@@ -183,6 +185,16 @@ impl Gateway {
         if let Some(hear) = &self.on_call {
             hear(report());
         }
+    }
+
+    /// From now on this gateway is not ready, but it still admits.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    /// Whether it should be sent nothing more.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire) || self.is_draining()
     }
 
     /// From now on nothing new is admitted.

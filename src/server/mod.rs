@@ -88,6 +88,7 @@ pub struct Running {
     pub admin_addr: SocketAddr,
     /// Where the generated admin token is kept, if it was generated.
     pub admin_token_file: Option<PathBuf>,
+    notice: std::time::Duration,
     servers: Vec<ServerHandle>,
     serving: Vec<JoinHandle<std::io::Result<()>>>,
     postgres: Option<Arc<PostgresLedger>>,
@@ -170,6 +171,7 @@ pub async fn start(
         data_addr,
         admin_addr,
         admin_token_file: token.file(),
+        notice: config.shutdown_notice,
         servers,
         serving,
         postgres: books.postgres,

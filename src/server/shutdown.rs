@@ -26,8 +26,11 @@ pub struct ShutdownReport {
 }
 
 impl Running {
-    /// Drains and stops. From the first moment on nothing is admitted and readiness says so.
+    /// Gives notice, drains and stops. From the first moment on it is not ready; once the notice is
+    /// over nothing is admitted.
     pub async fn shutdown(mut self, grace: Duration) -> ShutdownReport {
+        self.gateway.leave();
+        sleep(self.notice).await;
         self.gateway.drain();
         let mut report = ShutdownReport::default();
         if !self.ended_within(grace).await {

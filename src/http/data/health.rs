@@ -36,9 +36,9 @@ impl Health {
 /// Whether calls can be admitted.
 ///
 /// # Errors
-/// 503 while draining or while the ledger cannot be reached.
+/// 503 from the notice of a shutdown on, or while the ledger cannot be reached.
 pub async fn readiness(gateway: &Gateway) -> Result<Health, Fault> {
-    if gateway.is_draining() {
+    if gateway.is_leaving() {
         return Err(draining());
     }
     gateway.ledger.ready().await.map_err(unavailable)?;

@@ -3,8 +3,12 @@
 use std::net::{SocketAddr, TcpListener};
 use std::process::Output;
 
+use serde_json::json;
+
+use crate::support::client::prompt;
 use crate::support::gateway::TestGateway;
 use crate::support::postgres;
+use crate::support::process::GatewayProcess;
 use crate::support::provider::{ScriptedProvider, Then};
 
 /// The command, for the gateway of this LISTEN_ADDR.
@@ -55,6 +59,28 @@ async fn a_gateway_is_healthy_while_it_can_admit_calls() {
     assert!(said.starts_with(&begins) && said.lines().count() == 1, "{said}");
     assert_eq!(health(&address.to_string(), &["--live"]).await.status.code(), Some(0));
     gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_gives_notice_is_not_healthy_and_still_admits() {
+    let database = postgres::database().await;
+    let notice = ("SHUTDOWN_NOTICE_SECONDS", "86400");
+    let gateway = GatewayProcess::serve(&database, &[notice]);
+    let client = &gateway.client;
+    let run = client.register(json!({"cost_limit_usd": "1"})).await;
+    let address = client.data.trim_start_matches("http://").to_owned();
+    assert_eq!(health(&address, &[]).await.status.code(), Some(0));
+    gateway.ask_to_stop();
+    let mut polls = 0..400;
+    while health(&address, &[]).await.status.code() == Some(0) {
+        polls.next().expect("it is ready although it was asked to stop");
+    }
+    assert_eq!(health(&address, &["--live"]).await.status.code(), Some(0));
+    let ready = client.http.get(format!("{}/readyz", client.admin)).send().await.unwrap();
+    assert_eq!(ready.status(), 503, "the control plane says the same");
+    let answer = client.chat(&run, &prompt("Hello")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(client.settled(&run).await["calls"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -49,10 +49,15 @@ impl GatewayProcess {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and the exit code.
-    pub fn terminate(mut self) -> Option<i32> {
+    /// SIGTERM.
+    pub fn ask_to_stop(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn terminate(mut self) -> Option<i32> {
+        self.ask_to_stop();
         self.child.wait().unwrap().code()
     }
 }

@@ -18,6 +18,7 @@ mod contenders;
 mod cpu;
 mod load;
 mod machine;
+mod markdown;
 mod memory;
 mod process;
 mod relay;

@@ -1,9 +1,7 @@
 //! The table of all figures.
 
-use comfy_table::presets::ASCII_MARKDOWN;
-use comfy_table::{CellAlignment, Table};
-
 use crate::contenders::Kind;
+use crate::markdown::Table;
 use crate::results::{Metric, Results};
 
 /// One line of the table: what it tells, of which scenario, and how.
@@ -37,7 +35,7 @@ const ROWS: [(&str, &str, Metric); 25] = [
 
 /// An aligned Markdown table: ratios to the bare relay, absolute figures beside.
 pub(crate) fn render(results: &Results) -> String {
-    let mut table = markdown(&[
+    let mut table = Table::new(&[
         "",
         "provider alone",
         "bare relay",
@@ -48,7 +46,7 @@ pub(crate) fn render(results: &Results) -> String {
     for (title, id, metric) in ROWS {
         let cells = Kind::ALL.map(|kind| cell(results, id, kind, metric));
         if cells.iter().any(|cell| !cell.is_empty()) {
-            table.add_row(std::iter::once(title.to_owned()).chain(cells));
+            table.add(std::iter::once(title.to_owned()).chain(cells));
         }
     }
     if !results.held.is_empty() {
@@ -57,22 +55,11 @@ pub(crate) fn render(results: &Results) -> String {
                 |kind| results.held.get(&kind).map_or(String::new(), |held| megabytes(bytes(held)));
             std::iter::once(title.to_owned()).chain(Kind::ALL.map(cell)).collect::<Vec<_>>()
         };
-        table.add_row(held("memory before the first call", |held| held.before));
-        table.add_row(held("· with 1,000 open streams", |held| held.open));
-        table.add_row(held("· at its peak", |held| held.peak));
+        table.add(held("memory before the first call", |held| held.before));
+        table.add(held("· with 1,000 open streams", |held| held.open));
+        table.add(held("· at its peak", |held| held.peak));
     }
-    table.to_string()
-}
-
-/// A table of Markdown that is aligned for people, too; its first column is text.
-pub(crate) fn markdown(columns: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN);
-    table.set_header(columns);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+    table.render()
 }
 
 fn cell(results: &Results, id: &'static str, kind: Kind, metric: Metric) -> String {

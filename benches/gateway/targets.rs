@@ -1,9 +1,10 @@
 //! What the gateway is to reach, and whether it did. Nothing fails by it: machines differ.
 
 use crate::contenders::Kind;
+use crate::markdown::Table;
 use crate::memory::Held;
 use crate::results::{Metric, Results};
-use crate::table::{markdown, megabytes, number, time};
+use crate::table::{megabytes, number, time};
 
 /// What a first event may take beyond the relay's and the admission, in microseconds.
 const FIRST_EVENT: f64 = 200.0;
@@ -17,12 +18,12 @@ struct Line {
 
 /// A Markdown table of those that were measured.
 pub(crate) fn render(results: &Results) -> String {
-    let mut table = markdown(&["target", "measured", ""]);
+    let mut table = Table::new(&["target", "measured", ""]);
     for line in lines(results) {
         let met = if line.met { "met" } else { "missed" };
-        table.add_row([line.says, line.measured, met.to_owned()]);
+        table.add([line.says, line.measured, met.to_owned()]);
     }
-    table.to_string()
+    table.render()
 }
 
 fn lines(results: &Results) -> Vec<Line> {

@@ -42,7 +42,8 @@ pub(super) async fn run(options: &Options, config: &Config) -> anyhow::Result<Ex
         Err(_) => bail!("{url} cannot be reached; LISTEN_ADDR says where `rungate serve` listens"),
     };
     let status = answer.status();
-    let body: Value = answer.json().await.unwrap_or_default();
+    let body = answer.text().await.unwrap_or_default();
+    let body: Value = serde_json::from_str(&body).unwrap_or_default();
     if !status.is_success() {
         let why = body.pointer("/error/message").and_then(Value::as_str);
         let why = why.map_or(String::new(), |why| format!(": {}", print::plain(why)));

@@ -67,6 +67,9 @@ impl Lane {
     pub(super) async fn run(mut self, mut inbox: Inbox) {
         let mut arrived = Vec::with_capacity(MAX_ASKS);
         while self.gather(&mut inbox, &mut arrived).await {
+            let desk = Arc::clone(&self.desk);
+            let _turn = desk.turn().await;
+            self.take(&mut inbox, &mut arrived);
             let asks: Vec<admit::Job> = arrived.drain(..).filter_map(still_wanted).collect();
             match (self.unwritten.is_empty(), asks.is_empty()) {
                 (true, true) => {}
@@ -97,6 +100,11 @@ impl Lane {
             }
             () = sleep(patience), if waits => {}
         }
+        true
+    }
+
+    /// Takes what has arrived by now.
+    fn take(&mut self, inbox: &mut Inbox, arrived: &mut Vec<admit::Job>) {
         while self.unwritten.len() < MAX_ENDED {
             let Ok(ended) = inbox.ended.try_recv() else { break };
             self.unwritten.push(ended);
@@ -105,7 +113,6 @@ impl Lane {
             let Ok(ask) = inbox.asks.try_recv() else { break };
             arrived.push(ask);
         }
-        true
     }
 
     /// Settles and admits in one statement. If that fails, the asks are asked alone and the

@@ -5,23 +5,22 @@
 //! for a pool and no locked row holds up runs of another lane. Everything else – the
 //! registry, reads, leases – uses an ordinary pool.
 
-use std::collections::HashSet;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::domain::id::{ReservationId, RunId};
+use crate::domain::id::RunId;
 use crate::domain::key::TokenHash;
 use crate::domain::reservation::{Ask, Refusal};
 use crate::domain::run::{Registration, RunPatch, RunSnapshot, RunStanding, RunState};
 
+use self::desk::Desk;
 use self::lane::{Inbox, Lane};
 use super::grant::{Grant, Settle};
 use super::queue::{RunQueue, Turn};
@@ -33,6 +32,7 @@ use super::{
 mod admit;
 mod check;
 mod connection;
+mod desk;
 mod lane;
 mod lanes;
 mod lease;
@@ -100,46 +100,6 @@ struct Books {
     desk: Arc<Desk>,
 }
 
-/// What the lanes and the ledger share.
-#[derive(Default)]
-struct Desk {
-    backlog: AtomicUsize,
-    written: Notify,
-    live: Mutex<HashSet<ReservationId>>,
-}
-
-impl Desk {
-    /// These may be in the database from now on, in this gateway's name.
-    fn begin(&self, ids: impl Iterator<Item = ReservationId>) {
-        self.live.lock().extend(ids);
-    }
-
-    /// This is not in flight here: should it exist in the database, it is an orphan.
-    fn forget(&self, id: ReservationId) {
-        self.live.lock().remove(&id);
-    }
-
-    /// These have ended, durably.
-    fn written(&self, ids: impl Iterator<Item = ReservationId>) {
-        let mut count = 0;
-        {
-            let mut live = self.live.lock();
-            for id in ids {
-                live.remove(&id);
-                count += 1;
-            }
-        }
-        self.backlog.fetch_sub(count, Ordering::AcqRel);
-        self.written.notify_waiters();
-    }
-
-    /// One settlement will never be written. It stays known, so that it is not taken for an orphan.
-    fn give_up(&self) {
-        self.backlog.fetch_sub(1, Ordering::AcqRel);
-        self.written.notify_waiters();
-    }
-}
-
 /// The options with which every connection is made, whatever the database's defaults.
 ///
 /// # Errors
@@ -196,7 +156,7 @@ impl PostgresLedger {
         let lease = Lease::take(&pool, options.clone(), lease).await;
         let lease = Arc::new(lease.map_err(OpenError::Lease)?);
 
-        let desk = Arc::<Desk>::default();
+        let desk = Arc::new(Desk::new(lane_count()));
         let (settlements, ended): (Vec<_>, Vec<_>) =
             (0..lane_count()).map(|_| mpsc::unbounded_channel()).unzip();
         let books = Arc::new(Books { settlements, desk: Arc::clone(&desk) });

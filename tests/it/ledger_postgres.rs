@@ -95,3 +95,41 @@ async fn sums_that_take_too_long_are_given_up() {
     let failed = ledger.totals(&query).await.unwrap_err();
     assert!(matches!(failed, LedgerError::TooMuch), "{failed:?}");
 }
+
+/// Only half of the lanes ask at a time; one that is stuck must not have the turn for that long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lane_that_is_stuck_behind_a_lock_does_not_keep_the_turn() {
+    use crate::ledger_contract::fixture::Run;
+    use sqlx::Connection as _;
+    let database = postgres::database().await;
+    let ledger: Arc<dyn Ledger> = open(&database).await;
+    let locked = Run::open(&ledger, "1").await;
+    // Enough others that some are on another lane.
+    let mut others = Vec::new();
+    for _ in 0..16 {
+        others.push(Run::open(&ledger, "1").await);
+    }
+    let mut operator = postgres::connect(&database).await;
+    let mut lock = operator.begin().await.unwrap();
+    let held = sqlx::query("SELECT 1 FROM budgets WHERE scope_id = $1 FOR UPDATE");
+    held.bind(locked.id.uuid()).execute(&mut *lock).await.unwrap();
+    let stuck = tokio::spawn(async move {
+        let turn = locked.queue.arrive();
+        locked.ledger.admit(locked.ask("0.1"), &turn).await.is_err()
+    });
+    let mut onlooker = postgres::connect(&database).await;
+    let waits = "SELECT count(*) FROM pg_stat_activity \
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut onlooker).await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut asking = tokio::task::JoinSet::new();
+    for run in others {
+        asking.spawn(async move { run.admit("0.1").await.is_ok() });
+    }
+    assert!(asking.join_next().await.unwrap().unwrap(), "another lane admits");
+    assert!(!stuck.is_finished(), "it did not wait for the one that is stuck");
+    lock.rollback().await.unwrap();
+    asking.join_all().await;
+    let _admitted_or_refused = stuck.await.unwrap();
+}

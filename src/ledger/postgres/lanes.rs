@@ -1,8 +1,7 @@
 //! The thread that all lanes run on.
 //!
 //! A lane waits most of its time, for an ask, for the database, for the next ask. On a runtime of
-//! many threads each of these ends in waking a thread that looks for work, and often a second one;
-//! alone on one thread a call at a time is admitted in two thirds of the time.
+//! many threads each of these ends in waking a thread that looks for work, and often a second one.
 
 use std::io;
 use std::thread;

@@ -30,8 +30,8 @@ use super::{Books, Desk};
 const MAX_ASKS: usize = 128;
 /// Settlements that share one statement.
 const MAX_ENDED: usize = 128;
-/// How long a settlement that comes alone waits for company.
-const LINGER: Duration = Duration::from_millis(1);
+/// How long a settlement that comes alone, and that nobody waits for, waits for company.
+const LINGER: Duration = Duration::from_millis(5);
 /// First and longest pause between two tries while the database is away.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -92,10 +92,12 @@ impl Lane {
                 if ended == 0 {
                     return false;
                 }
-                // It is new, so it may wait for company; that comes by the other branches.
+                // It is new, so it may wait for company, unless a call waits for what it frees.
+                let awaited = self.unwritten.iter().any(|job| job.queue.waiting() > 0);
                 tokio::select! {
                     _ = inbox.asks.recv_many(arrived, MAX_ASKS), if !inbox.asks.is_closed() => {}
-                    () = sleep(LINGER) => {}
+                    () = sleep(LINGER), if !awaited => {}
+                    () = std::future::ready(()), if awaited => {}
                 }
             }
             () = sleep(patience), if waits => {}

@@ -1,0 +1,246 @@
+-- The step for one call alone, which causes one ask, one end and a budget or two. What a statement
+-- of the function costs is mostly its plan's nodes, set up anew each time, so one row is moved by
+-- plain statements on its key, and several by one statement for all of them (from two on, the one
+-- statement costs no more). Only where rows come from and go to differs; what is decided about them
+-- stands once.
+
+-- Settles p_ends and then decides about p_asks in their order, in one round trip and one commit.
+-- p_budgets: the distinct budgets of both, ascending. Answers a row with `settled` for each
+-- reservation that was moved into calls, then a verdict for each ask and the numbers that it rests
+-- on. A rule that refuses is a verdict, never an exception.
+--
+-- What a settlement books is summed from the reservations that it deleted, never from its input: a
+-- batch that is sent twice counts once. Whoever touches a reservation holds its budgets locked, so
+-- reservations need no order of their own.
+CREATE OR REPLACE FUNCTION ledger_step(
+    p_gateway uuid, p_budgets uuid[], p_ends ledger_end[], p_asks ledger_ask[]
+) RETURNS TABLE (
+    settled uuid, verdict text, state text, attempt integer,
+    unit text, limit_amount numeric, spent numeric, reserved numeric,
+    usd_limit numeric, usd_spent numeric, usd_reserved numeric
+) LANGUAGE plpgsql AS $$
+DECLARE
+    -- Of the budgets: as they stood, then as what is decided here leaves them.
+    units text[]; limits numeric[]; spents numeric[]; reserveds numeric[]; waitings boolean[];
+    changed boolean[];
+    -- Of several asks; nothing for one that is not admitted.
+    attempts integer[]; organizations uuid[];
+    blocked uuid[];
+    waiters uuid[];
+    several boolean;
+    -- Left open: they end with the transaction.
+    ends refcursor; asks refcursor;
+    nth integer := 0;
+    ended ledger_end;
+    gone record;
+    ask ledger_ask;
+    run record;
+    budget uuid;
+    pos integer;
+    usd_pos integer;
+    refused integer;
+BEGIN
+    -- The locks come first. What they protect besides the budgets (state, token, expiry) is read
+    -- by later statements, whose snapshots are newer than the locks. Ids never change, so the
+    -- order of the locks is the order of the rows.
+    IF cardinality(p_budgets) = 1 THEN
+        SELECT ARRAY[b.unit::text], ARRAY[b.limit_amount::numeric], ARRAY[b.spent::numeric],
+               ARRAY[b.reserved::numeric], ARRAY[b.waiting]
+          INTO units, limits, spents, reserveds, waitings
+          FROM budgets b WHERE b.id = p_budgets[1] FOR UPDATE;
+    ELSE
+        SELECT array_agg(b.unit::text), array_agg(b.limit_amount::numeric),
+               array_agg(b.spent::numeric), array_agg(b.reserved::numeric), array_agg(b.waiting)
+          INTO units, limits, spents, reserveds, waitings
+          FROM (SELECT * FROM budgets WHERE id = ANY (p_budgets) ORDER BY id FOR UPDATE) b;
+    END IF;
+    IF cardinality(units) IS DISTINCT FROM cardinality(p_budgets) THEN
+        RAISE EXCEPTION 'a budget of the batch does not exist';
+    END IF;
+
+    several := cardinality(p_ends) > 1;
+    IF several THEN
+        OPEN ends FOR
+            WITH gone AS (
+                DELETE FROM reservations v USING unnest(p_ends) AS e WHERE v.id = e.id
+                RETURNING v.*, e.served_model, e.uncached, e.cached, e.cache_write, e.output,
+                          e.reasoning, e.cost, e.source, e.flag, e.status, e.latency_ms, e.ttfb_ms
+            ), moved AS (
+                INSERT INTO calls (
+                    organization_id, id, gateway_id, run_id, attempt, budget_ids, request_id,
+                    model, served_model, provider, endpoint, uncached_input_tokens,
+                    cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
+                    cost_usd, cost_source, flag, price_version, status, latency_ms, ttfb_ms,
+                    created_at)
+                SELECT g.organization_id, g.id, g.gateway_id, g.run_id, g.attempt, g.budget_ids,
+                       g.request_id, g.model, g.served_model, g.provider, g.endpoint, g.uncached,
+                       g.cached, g.cache_write, g.output, g.reasoning, g.cost, g.source, g.flag,
+                       g.price_version, g.status, g.latency_ms, g.ttfb_ms, g.created_at
+                  FROM gone g
+            )
+            SELECT g.id, g.budget_ids, g.usd::numeric, g.tokens::bigint, g.cost,
+                   g.uncached + g.cached + g.cache_write + g.output AS used,
+                   CASE g.source WHEN 'none' THEN 0 ELSE 1 END AS calls
+              FROM gone g;
+    END IF;
+    WHILE cardinality(p_ends) > 0 LOOP
+        IF several THEN
+            FETCH ends INTO gone;
+            EXIT WHEN NOT FOUND;
+        ELSE
+            ended := p_ends[1];
+            DELETE FROM reservations v WHERE v.id = ended.id
+            RETURNING v.id, v.budget_ids, v.usd::numeric, v.tokens::bigint, ended.cost AS cost,
+                      ended.uncached + ended.cached + ended.cache_write + ended.output AS used,
+                      CASE ended.source WHEN 'none' THEN 0 ELSE 1 END AS calls,
+                      v.organization_id, v.gateway_id, v.run_id, v.attempt, v.request_id, v.model,
+                      v.provider, v.endpoint, v.price_version, v.created_at
+                 INTO gone;
+            EXIT WHEN NOT FOUND;
+            INSERT INTO calls (
+                organization_id, id, gateway_id, run_id, attempt, budget_ids, request_id, model,
+                served_model, provider, endpoint, uncached_input_tokens, cached_input_tokens,
+                cache_write_tokens, output_tokens, reasoning_tokens, cost_usd, cost_source, flag,
+                price_version, status, latency_ms, ttfb_ms, created_at)
+            VALUES (gone.organization_id, gone.id, gone.gateway_id, gone.run_id, gone.attempt,
+                    gone.budget_ids, gone.request_id, gone.model, ended.served_model,
+                    gone.provider, gone.endpoint, ended.uncached, ended.cached, ended.cache_write,
+                    ended.output, ended.reasoning, ended.cost, ended.source, ended.flag,
+                    gone.price_version, ended.status, ended.latency_ms, ended.ttfb_ms,
+                    gone.created_at);
+        END IF;
+        FOREACH budget IN ARRAY gone.budget_ids LOOP
+            pos := array_position(p_budgets, budget);
+            IF pos IS NULL THEN
+                RAISE EXCEPTION 'a settled reservation has a budget that is not locked';
+            END IF;
+            reserveds[pos] := reserveds[pos] - CASE units[pos]
+                WHEN 'usd' THEN gone.usd WHEN 'tokens' THEN gone.tokens ELSE 1 END;
+            spents[pos] := spents[pos] + CASE units[pos]
+                WHEN 'usd' THEN gone.cost WHEN 'tokens' THEN gone.used ELSE gone.calls END;
+            changed[pos] := true;
+            IF waitings[pos] THEN
+                waitings[pos] := false;
+                waiters := waiters || budget;
+            END IF;
+        END LOOP;
+        settled := gone.id;
+        RETURN NEXT;
+        EXIT WHEN NOT several;
+    END LOOP;
+    settled := NULL;
+
+    several := cardinality(p_asks) > 1;
+    IF several THEN
+        OPEN asks FOR
+            SELECT x.id, x.organization_id, x.state, x.attempt, x.token_hash, x.require_token,
+                   x.expires_at <= clock_timestamp() AS expired,
+                   (SELECT g.lease_until > clock_timestamp() AND NOT g.dead
+                      FROM gateways g WHERE g.id = p_gateway) AS alive
+              FROM unnest(p_asks) WITH ORDINALITY AS o (
+                       ask_id, run, token_hash, behind, positions, budget_ids, usd, tokens,
+                       request_id, model, provider, endpoint, price_version, input_bound,
+                       output_bound, ord)
+              LEFT JOIN runs x ON x.id = o.run
+             ORDER BY o.ord;
+    END IF;
+    FOREACH ask IN ARRAY p_asks LOOP
+        IF several THEN
+            FETCH asks INTO run;
+            nth := nth + 1;
+            unit := NULL; limit_amount := NULL; spent := NULL; reserved := NULL;
+            usd_limit := NULL; usd_spent := NULL; usd_reserved := NULL;
+        ELSE
+            SELECT x.id, x.organization_id, x.state, x.attempt, x.token_hash, x.require_token,
+                   x.expires_at <= clock_timestamp() AS expired,
+                   g.lease_until > clock_timestamp() AND NOT g.dead AS alive
+              INTO run
+              FROM gateways g LEFT JOIN runs x ON x.id = ask.run WHERE g.id = p_gateway;
+        END IF;
+        state := run.state; attempt := run.attempt;
+        verdict := CASE
+            WHEN run.alive IS NOT TRUE THEN 'lapsed'
+            WHEN run.id IS NULL THEN 'run_not_found'
+            WHEN ask.token_hash IS NULL AND run.require_token OR ask.token_hash <> run.token_hash
+                THEN 'invalid_key'
+            WHEN run.state IN ('scoring', 'finished', 'failed', 'cancelled') THEN 'run_closed'
+            WHEN run.expired THEN 'run_expired'
+            WHEN run.state <> 'running' THEN 'run_not_active'
+        END;
+        IF verdict IS NULL THEN
+            refused := NULL; usd_pos := NULL;
+            FOREACH pos IN ARRAY ask.positions LOOP
+                IF units[pos] = 'usd' THEN
+                    usd_pos := pos;
+                END IF;
+                IF refused IS NULL AND limits[pos] < spents[pos] + reserveds[pos]
+                    + (CASE units[pos] WHEN 'usd' THEN ask.usd
+                        WHEN 'tokens' THEN ask.tokens ELSE 1 END) THEN
+                    refused := pos;
+                END IF;
+            END LOOP;
+            IF ask.behind OR run.id = ANY (blocked) THEN
+                verdict := 'behind';
+            ELSIF refused IS NULL THEN
+                verdict := 'admitted';
+                FOREACH pos IN ARRAY ask.positions LOOP
+                    reserveds[pos] := reserveds[pos] + CASE units[pos]
+                        WHEN 'usd' THEN ask.usd WHEN 'tokens' THEN ask.tokens ELSE 1 END;
+                    changed[pos] := true;
+                END LOOP;
+                IF several THEN
+                    attempts[nth] := run.attempt; organizations[nth] := run.organization_id;
+                ELSE
+                    INSERT INTO reservations (
+                        organization_id, id, gateway_id, run_id, attempt, budget_ids, usd, tokens,
+                        request_id, model, provider, endpoint, price_version, input_bound,
+                        output_bound)
+                    VALUES (run.organization_id, ask.id, p_gateway, run.id, run.attempt,
+                            ask.budget_ids, ask.usd, ask.tokens, ask.request_id, ask.model,
+                            ask.provider, ask.endpoint, ask.price_version, ask.input_bound,
+                            ask.output_bound);
+                END IF;
+            ELSE
+                verdict := 'budget';
+                unit := units[refused]; limit_amount := limits[refused];
+                spent := spents[refused]; reserved := reserveds[refused];
+                blocked := blocked || run.id;
+                IF reserveds[refused] > 0 AND NOT waitings[refused] THEN
+                    waitings[refused] := true; changed[refused] := true;
+                END IF;
+            END IF;
+            usd_limit := limits[usd_pos]; usd_spent := spents[usd_pos];
+            usd_reserved := reserveds[usd_pos];
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+
+    IF attempts IS NOT NULL THEN
+        INSERT INTO reservations (
+            organization_id, id, gateway_id, run_id, attempt, budget_ids, usd, tokens,
+            request_id, model, provider, endpoint, price_version, input_bound, output_bound)
+        SELECT organizations[a.ord], a.id, p_gateway, a.run, attempts[a.ord], a.budget_ids,
+               a.usd, a.tokens, a.request_id, a.model, a.provider, a.endpoint,
+               a.price_version, a.input_bound, a.output_bound
+          FROM unnest(p_asks) WITH ORDINALITY AS a (
+                   id, run, token_hash, behind, positions, budget_ids, usd, tokens,
+                   request_id, model, provider, endpoint, price_version, input_bound,
+                   output_bound, ord)
+         WHERE attempts[a.ord] IS NOT NULL;
+    END IF;
+
+    IF cardinality(p_budgets) = 1 THEN
+        UPDATE budgets b SET spent = spents[1], reserved = reserveds[1], waiting = waitings[1]
+         WHERE b.id = p_budgets[1] AND changed[1];
+    ELSE
+        UPDATE budgets b
+           SET spent = spents[n.ord], reserved = reserveds[n.ord], waiting = waitings[n.ord]
+          FROM unnest(p_budgets) WITH ORDINALITY AS n (id, ord)
+         WHERE b.id = n.id AND changed[n.ord];
+    END IF;
+    IF waiters IS NOT NULL THEN
+        PERFORM pg_notify('rungate', 'budget:' || d.scope_id)
+           FROM (SELECT DISTINCT b.scope_id FROM budgets b WHERE b.id = ANY (waiters)) d;
+    END IF;
+END
+$$;

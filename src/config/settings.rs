@@ -18,7 +18,7 @@ const fn setting(name: &'static str, default: &'static str, meaning: &'static st
 }
 
 /// Every setting but those of the providers, in the order of the documentation.
-pub const SETTINGS: [Setting; 31] = [
+pub const SETTINGS: [Setting; 34] = [
     setting("LISTEN_ADDR", "127.0.0.1:8080", "data plane: what sandboxes reach"),
     setting(
         "ADMIN_LISTEN_ADDR",
@@ -79,6 +79,17 @@ pub const SETTINGS: [Setting; 31] = [
         "UPSTREAM_IDLE_TIMEOUT_SECONDS",
         "120",
         "longest silence of a provider within an answer",
+    ),
+    setting(
+        "UPSTREAM_RETRIES",
+        "2",
+        "most retries of a call whose provider cannot be reached or answers 429, 502, 503 or 529",
+    ),
+    setting("UPSTREAM_RETRY_SECONDS", "10", "how long after a call was sent it is still retried"),
+    setting(
+        "KEEP_ALIVE_SECONDS",
+        "15",
+        "silence before a stream's first byte after which its client gets a comment; 0 is never",
     ),
     setting(
         "SHUTDOWN_NOTICE_SECONDS",

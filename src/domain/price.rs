@@ -144,6 +144,18 @@ impl Prices {
         }
     }
 
+    /// The same, every token of input at the dearest price that one can have: what a model is
+    /// priced at that is not known to grant a discount.
+    #[must_use]
+    pub fn without_discounts(&self) -> Self {
+        let dearest = |prices: ClassPrices| {
+            let input = prices.dearest_input();
+            ClassPrices { input, cached_input: input, cache_write: input, ..prices }
+        };
+        let long = |long: LongContext| LongContext { prices: dearest(long.prices), ..long };
+        Self { base: dearest(self.base), long_context: self.long_context.map(long) }
+    }
+
     /// The most that any usage within these bounds can cost.
     ///
     /// Every input token is taken at the dearest price of input. A request that may be long may

@@ -53,17 +53,23 @@ pub enum Flag {
     RowRejected,
     /// The exact cost could not be represented.
     CostOverflow,
+    /// The provider reported no output, and there was some.
+    ContradictedUsage,
+    /// The provider named a model that nobody knows the price of.
+    UnknownModel,
 }
 
 impl Flag {
     /// Every flag.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::AbsurdUsage,
         Self::OverReservation,
         Self::GatewayLost,
         Self::Orphaned,
         Self::RowRejected,
         Self::CostOverflow,
+        Self::ContradictedUsage,
+        Self::UnknownModel,
     ];
 
     /// Reads the word used in storage.
@@ -80,6 +86,8 @@ impl Flag {
             Self::Orphaned => "orphaned",
             Self::RowRejected => "row_rejected",
             Self::CostOverflow => "cost_overflow",
+            Self::ContradictedUsage => "contradicted_usage",
+            Self::UnknownModel => "unknown_model",
         }
     }
 }

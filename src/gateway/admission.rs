@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use crate::catalog::Target;
 use crate::catalog::tokenizer::Tokenizer;
 use crate::domain::bound::{OutputLimits, input_bound, output_bound};
-use crate::domain::budget::{Balance, Unit};
+use crate::domain::budget::{Amounts, Balance, Unit};
 use crate::domain::fault::{Code, Fault, MoneyFacts};
 use crate::domain::id::ReservationId;
 use crate::domain::money::Usd;
@@ -55,6 +55,8 @@ pub struct Admitted {
     pub lowered: bool,
     /// What was agreed.
     pub terms: Terms,
+    /// Its place in the order of arrival, where nobody waits for it any more.
+    pub turn: Arc<Turn>,
 }
 
 /// One candidate's way through the loop.
@@ -123,7 +125,7 @@ impl Attempt<'_> {
             let amounts = ask.amounts;
             let asked = self.gateway.ledger.admit(ask, &turn).await.map_err(unavailable)?;
             match asked {
-                Ok(grant) => return Ok(self.admitted(grant, amounts)),
+                Ok(grant) => return Ok(self.admitted(grant, amounts, turn)),
                 Err(Refusal::Behind { usd }) => {
                     run.set_balance(usd);
                     self.refuse_hopeless(&usd).await?;
@@ -262,12 +264,14 @@ impl Attempt<'_> {
         patience.saturating_sub(self.began.elapsed())
     }
 
-    fn admitted(&self, grant: Grant, reserved: crate::domain::budget::Amounts) -> Admitted {
+    fn admitted(&self, grant: Grant, reserved: Amounts, turn: Arc<Turn>) -> Admitted {
+        turn.step_out();
         let target = self.call.target;
         let choices = u64::from(self.wanted.choices);
         self.call.caller.run.set_balance(*grant.balance());
         Admitted {
             grant,
+            turn,
             output: self.output,
             lowered: self.output < self.call.request.asked_output.unwrap_or(self.wanted.output),
             terms: Terms {

@@ -12,12 +12,16 @@ use crate::domain::bound::{InputShape, input_bound};
 use crate::domain::fault::Fault;
 use crate::domain::id::{Attempt, ReservationId};
 use crate::domain::money::Usd;
-use crate::domain::settlement::{Charge, Ending, Flag, Terms};
+use crate::domain::reservation::{Ask, Authority, CallFacts, Refusal};
+use crate::domain::settlement::{Charge, CostSource, Ending, Flag, Terms};
 use crate::domain::usage::Tokens;
+use crate::ledger::queue::Turn;
 use crate::ledger::{Grant, Outcome};
 use crate::limits::Permit;
 use crate::protocol::chat::TextCounter;
 
+use super::admission::{Admitted, closed, expired};
+use super::caller::{Caller, invalid_key, run_not_found};
 use super::directory::KnownRun;
 use super::{Busy, Gateway};
 
@@ -55,7 +59,7 @@ pub struct InputCount {
     pub shape: InputShape,
 }
 
-/// An admitted call.
+/// An admitted call: one attempt to have it answered, and then perhaps the next.
 pub struct OpenCall {
     /// Its run.
     pub run: Arc<KnownRun>,
@@ -70,12 +74,17 @@ pub struct OpenCall {
     /// Its id in the ledger.
     pub id: ReservationId,
     gateway: Arc<Gateway>,
+    endpoint: &'static str,
+    authority: Authority,
+    turn: Arc<Turn>,
     attempt: Attempt,
     terms: Terms,
     grant: Option<Grant>,
     input: Option<Arc<InputCount>>,
     first_byte: Option<Instant>,
     sent: bool,
+    refused: bool,
+    saw_output: bool,
     _permit: Permit,
     _busy: Busy,
 }
@@ -84,13 +93,15 @@ impl OpenCall {
     /// Takes a grant over, together with the call's place among those under way.
     pub fn new(
         gateway: Arc<Gateway>,
-        run: Arc<KnownRun>,
-        request_id: String,
+        caller: Caller,
+        (request_id, endpoint): (String, &'static str),
         target: Arc<Target>,
-        (grant, terms): (Grant, Terms),
+        admitted: Admitted,
         permit: Permit,
     ) -> Self {
         let busy = Busy::new(&gateway);
+        let Admitted { grant, terms, turn, .. } = admitted;
+        let Caller { run, authority } = caller;
         Self {
             cut: run.cut_token(grant.attempt()),
             run,
@@ -100,11 +111,16 @@ impl OpenCall {
             id: grant.id(),
             attempt: grant.attempt(),
             gateway,
+            endpoint,
+            authority,
+            turn,
             terms,
             grant: Some(grant),
             input: None,
             first_byte: None,
             sent: false,
+            refused: false,
+            saw_output: false,
             _permit: permit,
             _busy: busy,
         }
@@ -122,11 +138,65 @@ impl OpenCall {
         self.input = input.map(Arc::new);
     }
 
+    /// The provider did not take the call: whatever happens now, this attempt bought nothing.
+    pub fn refused(&mut self) {
+        self.refused = true;
+    }
+
+    /// Releases this attempt, whose client would have got `status`, and reserves the next on the
+    /// same terms. The end is handed over right before the ask, so that one statement of the ledger
+    /// takes both, and the ask has the call's old place in the order of arrival.
+    ///
+    /// # Errors
+    /// If the ledger does not admit the next attempt; with what the run refuses by, if it does.
+    pub async fn again(&mut self, status: u16) -> Result<(), Option<Fault>> {
+        let ask = self.next_ask();
+        self.end(Ending::NothingBought, status, None);
+        let gateway = Arc::clone(&self.gateway);
+        let asked = gateway.ledger.admit(ask, &self.turn).await;
+        self.turn.step_out();
+        let grant = asked.map_err(|_the_ledger_is_away| None)?.map_err(final_word)?;
+        // The run's id is good for every attempt of the run, this call is not.
+        if grant.attempt() != self.attempt {
+            return Err(None);
+        }
+        self.run.set_balance(*grant.balance());
+        self.id = grant.id();
+        self.admitted = Instant::now();
+        self.refused = false;
+        self.grant = Some(grant);
+        Ok(())
+    }
+
+    fn next_ask(&self) -> Ask {
+        Ask {
+            id: ReservationId::generate(),
+            run: self.run.id,
+            authority: self.authority,
+            budgets: self.run.budgets.clone(),
+            amounts: self.terms.reserved,
+            facts: CallFacts {
+                request_id: self.request_id.clone(),
+                model: self.target.model.clone(),
+                provider: self.target.provider.name.to_owned(),
+                endpoint: self.endpoint,
+                price_version: self.gateway.catalog.version().to_owned(),
+                input_bound: self.terms.input_bound,
+                output_bound: self.terms.output_bound,
+            },
+        }
+    }
+
     /// A byte of the answer's body arrived.
     pub fn note_byte(&mut self) {
         if self.first_byte.is_none() {
             self.first_byte = Some(Instant::now());
         }
+    }
+
+    /// The answer had something in it that costs output tokens.
+    pub fn note_output(&mut self) {
+        self.saw_output = true;
     }
 
     /// The ending of a stream without usage: the input counted, and the output that was seen. Runs
@@ -166,8 +236,15 @@ impl OpenCall {
             served_model.and_then(|model| self.gateway.catalog.served(self.target.provider, model));
         // What makes something else has prices that do not fit what was made.
         let served = served.filter(|served| served.kind == self.target.kind);
-        let prices = served.map_or(&self.target.prices, |served| &served.prices);
-        let charge = self.terms.charge(ending, prices);
+        let is_unknown =
+            served.is_none() && served_model.is_some_and(|name| !is_release(name, &self.target));
+        let prices = match served {
+            Some(served) => served.prices,
+            None if is_unknown => self.target.prices.without_discounts(),
+            None => self.target.prices,
+        };
+        let mut charge = self.terms.charge(ending, &prices);
+        charge.flag = charge.flag.or_else(|| self.suspicion(&charge, is_unknown));
         let latency = millis(self.admitted, Instant::now());
         let ttfb = self.first_byte.map(|first| millis(self.admitted, first));
         grant.settle(Outcome {
@@ -179,7 +256,19 @@ impl OpenCall {
         });
         self.run.note_settled(self.terms.reserved.usd, charge.cost);
         self.tell(&charge, status, latency);
+        self.tell_incident(&charge, served_model);
         charge
+    }
+
+    /// What is odd about a report that is believed all the same.
+    fn suspicion(&self, charge: &Charge, is_unknown: bool) -> Option<Flag> {
+        match charge.source {
+            CostSource::None => None,
+            CostSource::Usage if self.saw_output && charge.usage.output == Tokens::ZERO => {
+                Some(Flag::ContradictedUsage)
+            }
+            _ => is_unknown.then_some(Flag::UnknownModel),
+        }
     }
 
     fn tell(&self, charge: &Charge, status: u16, latency_ms: u64) {
@@ -199,13 +288,6 @@ impl OpenCall {
             latency_ms,
             "call.ended"
         );
-        if charge.flag == Some(Flag::OverReservation) {
-            tracing::error!(
-                call.id = %self.id, provider = self.target.provider.name,
-                cost_usd = %charge.cost, reserved_usd = %self.terms.reserved.usd,
-                "call.over_reservation: the provider broke its own limit; booked in full"
-            );
-        }
         self.gateway.counters.count(&self.target, charge, status);
         self.gateway.report(|| CallReport {
             run: self.run.id,
@@ -218,15 +300,66 @@ impl OpenCall {
     }
 }
 
+impl OpenCall {
+    /// A line for whoever watches over the providers.
+    fn tell_incident(&self, charge: &Charge, served_model: Option<&str>) {
+        let provider = self.target.provider.name;
+        match charge.flag {
+            Some(Flag::OverReservation) => tracing::error!(
+                call.id = %self.id, provider,
+                cost_usd = %charge.cost, reserved_usd = %self.terms.reserved.usd,
+                "call.over_reservation: the provider broke its own limit; booked in full"
+            ),
+            Some(Flag::UnknownModel) => tracing::error!(
+                call.id = %self.id, provider, model = %self.target.model,
+                served_model = ?served_model.map(clean),
+                "call.unknown_model: booked at the dearest prices of the model that was asked"
+            ),
+            Some(Flag::ContradictedUsage) => tracing::error!(
+                call.id = %self.id, provider, model = %self.target.model,
+                "call.contradicted_usage: the provider reports no output, and there was some"
+            ),
+            _ => {}
+        }
+    }
+}
+
 /// A call that is dropped without an end – a panic, a runtime that goes down – is charged what it
 /// may have cost.
 impl Drop for OpenCall {
     fn drop(&mut self) {
         if self.grant.is_some() {
-            let ending = if self.sent { Ending::Unknown } else { Ending::NothingBought };
+            let bought_nothing = self.refused || !self.sent;
+            let ending = if bought_nothing { Ending::NothingBought } else { Ending::Unknown };
             self.end(ending, CLIENT_GONE, None);
         }
     }
+}
+
+/// What a refused retry tells the client: that the run is over, if it is; else nothing, and the
+/// failure that was to be retried stands.
+fn final_word(refusal: Refusal) -> Option<Fault> {
+    match refusal {
+        Refusal::RunClosed(state) => Some(closed(state.as_str())),
+        Refusal::RunExpired => Some(expired()),
+        Refusal::InvalidKey => Some(invalid_key()),
+        Refusal::RunNotFound => Some(run_not_found()),
+        Refusal::RunNotActive(_) | Refusal::Behind { .. } | Refusal::Budget { .. } => None,
+    }
+}
+
+/// Whether a name is that of a release of the model that was asked: its name, and a date.
+fn is_release(name: &str, target: &Target) -> bool {
+    [&target.upstream_model, &target.model].into_iter().any(|asked| {
+        let rest = name.strip_prefix(asked.as_str());
+        let date = rest.and_then(|rest| rest.strip_prefix(['-', '@']));
+        rest == Some("")
+            || date.is_some_and(|date| {
+                let digits = date.bytes().filter(u8::is_ascii_digit).count();
+                let is_date = date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+                is_date && matches!(digits, 4 | 6 | 8)
+            })
+    })
 }
 
 fn millis(from: Instant, to: Instant) -> u64 {

@@ -10,6 +10,18 @@ use crate::upstream::{Access, SendError};
 
 use super::{Gateway, draining};
 
+/// Writes down a failure that a client hears of within a stream, where no status tells it.
+pub(super) fn tell(fault: &Fault, request_id: &str) {
+    metrics::counter!("rungate_refusals_total", "code" => fault.code().as_str()).increment(1);
+    let (code, says) = (fault.code().as_str(), fault.message());
+    if fault.code().status() < 500 {
+        tracing::debug!(request.id = request_id, code, ?says, "stream.refused");
+        return;
+    }
+    let upstream = fault.upstream_failure();
+    tracing::warn!(request.id = request_id, code, ?says, ?upstream, "stream.failed");
+}
+
 /// Longest `retry-after` of a provider that is believed, in seconds.
 const MAX_RETRY_AFTER: u32 = 600;
 

@@ -23,9 +23,9 @@ use super::admission::{Admitted, Candidate};
 use super::call::{Failed, InputCount, OpenCall};
 use super::caller::{Caller, Identity, Presented};
 use super::directory::KnownRun;
-use super::exchange::{Answer, exchange};
-use super::relay::Relay;
-use super::{Busy, Gateway, draining, unavailable};
+use super::exchange::{Answer, Outbound, exchange};
+use super::streamed::{self, Streamed};
+use super::{Busy, Gateway, draining, failure, unavailable};
 
 /// How long a reader waits for settlements that are being written.
 const READ_PATIENCE: Duration = Duration::from_millis(250);
@@ -66,7 +66,7 @@ pub enum Reply {
     /// In one piece.
     Whole(Bytes),
     /// As server-sent events.
-    Stream(Box<Relay>),
+    Stream(Box<Streamed>),
 }
 
 /// A call that may be sent.
@@ -119,30 +119,18 @@ impl Gateway {
         caller: Caller,
         standing: &mut Standing,
     ) -> Result<Reply, Fault> {
-        let run = Arc::clone(&caller.run);
         let let_in = match self.let_in(call, &request, &caller, standing).await {
             Ok(let_in) => let_in,
             Err(fault) => {
-                self.refusals.count(run.id, fault.code());
+                self.refusals.count(caller.run.id, fault.code());
                 return Err(fault);
             }
         };
-        let show_usage = request.include_usage || call.always_show_usage;
-        let answer = self.forward(client, call, request, show_usage, (let_in, run), standing);
-        match answer.await {
-            Err(Failed { fault, charge }) => {
-                standing.charge = Some(charge);
-                Err(fault)
-            }
-            Ok(Answer::Stream(relay)) => Ok(Reply::Stream(relay)),
-            Ok(Answer::Whole(whole)) => {
-                standing.charge = Some(whole.charge);
-                if whole.served_model.is_some() {
-                    standing.served_model = whole.served_model;
-                }
-                Ok(Reply::Whole(whole.bytes))
-            }
-        }
+        let reply = self.forward(client, call, request, (let_in, caller), standing).await;
+        reply.map_err(|Failed { fault, charge }| {
+            standing.charge = Some(charge);
+            fault
+        })
     }
 
     /// Everything that stands before a call is sent, in the published order.
@@ -171,31 +159,43 @@ impl Gateway {
         client: &Client,
         call: &ModelCall<'_>,
         request: ChatRequest,
-        show_usage: bool,
-        (LetIn { admitted, target, permit }, run): (LetIn, Arc<KnownRun>),
+        (LetIn { admitted, target, permit }, caller): (LetIn, Caller),
         standing: &mut Standing,
-    ) -> Result<Answer, Failed> {
-        let Admitted { grant, output, lowered, terms } = admitted;
-        standing.lowered_output = lowered.then_some(output);
+    ) -> Result<Reply, Failed> {
+        let output = admitted.output;
+        standing.lowered_output = admitted.lowered.then_some(output);
         standing.served_model = Some(target.model.clone());
-        let mut open = OpenCall::new(
-            Arc::clone(self),
-            run,
-            call.request_id.to_owned(),
-            Arc::clone(&target),
-            (grant, terms),
-            permit,
-        );
-        let Some(access) = self.access(target.provider.name) else {
+        let named = (call.request_id.to_owned(), call.endpoint);
+        let target = &target;
+        let mut open =
+            OpenCall::new(Arc::clone(self), caller, named, Arc::clone(target), admitted, permit);
+        if self.access(target.provider.name).is_none() {
             let fault = not_configured(target.provider);
             return Err(Failed { fault, charge: Charge::NOTHING });
-        };
+        }
+        let show_usage = request.include_usage || call.always_show_usage;
         let (stream, shape) = (request.stream, request.shape);
         let body = request.into_upstream(&target.upstream_model, &target.provider.dialect, output);
         // Only a stream can end in an estimate; no other call keeps its prompt.
         let counts = stream && open.estimates();
         open.sending(counts.then_some(InputCount { text: body.counter, shape }));
-        exchange(client, access, open, body.bytes, stream, show_usage).await
+        let outbound = Outbound { body: body.bytes, stream, show_usage };
+        let exchange = exchange(client.clone(), open, outbound);
+        if stream {
+            let begun =
+                streamed::begin(Box::pin(exchange), self.policy.keep_alive, call.request_id);
+            return Ok(Reply::Stream(Box::new(begun.await?)));
+        }
+        match exchange.await? {
+            Answer::Stream(_) => Err(Failed { fault: failure::garbage(), charge: Charge::NOTHING }),
+            Answer::Whole(whole) => {
+                standing.charge = Some(whole.charge);
+                if whole.served_model.is_some() {
+                    standing.served_model = whole.served_model;
+                }
+                Ok(Reply::Whole(whole.bytes))
+            }
+        }
     }
 
     /// The targets of all models that a run may use, in the catalogue's order.

@@ -30,7 +30,10 @@ pub mod call;
 mod body;
 pub mod whole;
 pub mod relay;
+pub mod retry;
+mod attempt;
 pub mod exchange;
+pub mod streamed;
 mod failure;
 pub mod inference;
 pub mod runs;
@@ -40,6 +43,7 @@ use call::CallReport;
 use counters::Counters;
 use directory::Directory;
 use refusals::Refusals;
+use retry::Retries;
 
 /// Whether anybody's money is at stake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,10 @@ pub struct Policy {
     pub deadlines: Deadlines,
     /// Most bytes of a provider's answer.
     pub max_response_bytes: usize,
+    /// How often and for how long a failed attempt is made again.
+    pub retries: Retries,
+    /// The silence before a stream's first byte that is broken by a comment, if any is.
+    pub keep_alive: Option<Duration>,
 }
 
 /// Everything that the use cases share.

@@ -276,14 +276,18 @@ impl Metered {
         Step::More
     }
 
-    fn end(&mut self, ending: Ending, failure: Option<Fault>, out: &mut VecDeque<Bytes>) -> Step {
-        let Some(call) = self.call.take() else { return Step::Over };
-        let status = match (&failure, self.client_gone) {
+    fn end(&mut self, ending: Ending, fault: Option<Fault>, out: &mut VecDeque<Bytes>) -> Step {
+        let Some(mut call) = self.call.take() else { return Step::Over };
+        if self.meter.saw_output() {
+            call.note_output();
+        }
+        let status = match (&fault, self.client_gone) {
             (_, true) => CLIENT_GONE,
             (Some(fault), false) => fault.code().status(),
             (None, false) => 200,
         };
-        if let Some(fault) = &failure {
+        if let Some(fault) = &fault {
+            failure::tell(fault, &call.request_id);
             out.push_back(error::event(fault, &call.request_id).into());
         }
         call.finish(ending, status, self.meter.served_model());

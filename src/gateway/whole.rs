@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use crate::domain::fault::Fault;
-use crate::domain::settlement::{Charge, Ending};
-use crate::protocol::chat::answer::{Answer, AnswerFault, read_answer};
+use crate::domain::settlement::{Charge, Ending, ReportedUsage};
+use crate::domain::usage::Tokens;
+use crate::protocol::chat::answer::{Answer, AnswerFault, has_output, read_answer};
 
 use super::body::{Incoming, Piece};
 use super::call::{CLIENT_GONE, Failed, OpenCall};
@@ -94,7 +95,7 @@ impl Reading {
     }
 
     fn settle(self, read: Read, client_gone: bool) -> Result<WholeAnswer, Failed> {
-        let Self { call, bytes, streamed, .. } = self;
+        let Self { mut call, bytes, streamed, .. } = self;
         let bytes = bytes.freeze();
         let (answer, failure) = match read {
             Read::Failed(fault) => (Answer::default(), Some(fault)),
@@ -108,6 +109,14 @@ impl Reading {
                 }
             },
         };
+        let says_nothing = matches!(
+            answer.usage,
+            Some(ReportedUsage::Counted(usage)) if usage.output == Tokens::ZERO
+        );
+        // Read again only if there is reason to.
+        if says_nothing && has_output(&bytes) {
+            call.note_output();
+        }
         let ending = answer.usage.map_or(Ending::Unknown, Ending::Reported);
         let status = match (&failure, client_gone) {
             (_, true) => CLIENT_GONE,

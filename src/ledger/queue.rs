@@ -120,6 +120,17 @@ impl Turn {
         self.wake.notified().await;
     }
 
+    /// Gives the place among those that wait up, if this is one of them. The number is kept: to
+    /// whoever asks again with it, later calls are later ones.
+    pub fn step_out(&self) {
+        let mut state = self.queue.state.lock();
+        let was_head = state.waiting.first_key_value().is_some_and(|(k, _)| *k == self.number);
+        state.waiting.remove(&self.number);
+        if was_head && let Some((_, head)) = state.waiting.first_key_value() {
+            head.notify_one();
+        }
+    }
+
     /// The queue that this is a place in.
     pub fn queue(&self) -> &Arc<RunQueue> {
         &self.queue
@@ -128,11 +139,6 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut state = self.queue.state.lock();
-        let was_head = state.waiting.first_key_value().is_some_and(|(k, _)| *k == self.number);
-        state.waiting.remove(&self.number);
-        if was_head && let Some((_, head)) = state.waiting.first_key_value() {
-            head.notify_one();
-        }
+        self.step_out();
     }
 }

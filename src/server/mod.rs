@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::Config;
 use crate::domain::id::RunId;
+use crate::gateway::retry::Retries;
 use crate::gateway::{Gateway, Mode, OnCall, Parts, Policy};
 use crate::ledger::memory::MemoryLedger;
 use crate::ledger::postgres::{OpenError, PostgresLedger};
@@ -235,6 +236,8 @@ fn policy(config: &Config) -> Policy {
             idle: config.upstream_idle_timeout,
         },
         max_response_bytes: config.max_response_bytes,
+        retries: Retries { most: config.upstream_retries, within: config.upstream_retry },
+        keep_alive: (!config.keep_alive.is_zero()).then_some(config.keep_alive),
     }
 }
 

@@ -1,14 +1,14 @@
 //! The data plane over real sockets: what clients send, what they see, and what is booked for it.
 
-mod stage;
+pub(crate) mod stage;
 mod refused;
 mod errors;
 mod errors_callers;
 mod errors_edges;
 mod errors_limits;
 mod errors_order;
-mod endings;
-mod endings_streams;
+pub(crate) mod endings;
+pub(crate) mod endings_streams;
 mod endings_clients;
 mod upstream;
 mod dialects;

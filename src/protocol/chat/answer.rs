@@ -104,6 +104,25 @@ pub fn read_answer(body: &[u8]) -> Result<Answer, AnswerFault> {
     })
 }
 
+/// Whether an answer that was not streamed has anything in it that costs output tokens.
+pub fn has_output(body: &[u8]) -> bool {
+    const SAID: [&str; 6] =
+        ["content", "refusal", "reasoning", "reasoning_content", "tool_calls", "function_call"];
+    let Ok(body) = serde_json::from_slice::<Value>(body) else { return false };
+    let choices = body.get("choices").and_then(Value::as_array);
+    let is_something = |value: &Value| match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => true,
+    };
+    choices
+        .into_iter()
+        .flatten()
+        .filter_map(|choice| choice.get("message"))
+        .any(|message| SAID.iter().filter_map(|name| message.get(name)).any(is_something))
+}
+
 /// Reads an error in any of the shapes that providers and the proxies before them use:
 /// `{error: {message, type, param, code}}`, `{error: "…"}`, `{message}`, `{detail}`, or none.
 pub fn read_error(body: &[u8]) -> ProviderError {

@@ -15,6 +15,7 @@ use rungate::domain::money::Usd;
 use rungate::domain::reservation::{Ask, Authority, CallFacts};
 use rungate::domain::settlement::{Charge, CostSource, UnknownUsage};
 use rungate::domain::usage::{Tokens, Usage};
+use rungate::gateway::retry::Retries;
 use rungate::gateway::{Gateway, Mode, Parts, Policy};
 use rungate::http::operator::{Operator, configure, document};
 use rungate::http::respond::Manners;
@@ -97,6 +98,8 @@ impl App {
                 unknown_usage: UnknownUsage::Estimate,
                 deadlines: Deadlines { connect: second, whole: second, idle: second },
                 max_response_bytes: 1 << 20,
+                retries: Retries { most: 0, within: Duration::ZERO },
+                keep_alive: None,
             },
             catalog: Catalog::built_in().unwrap(),
             ledger,

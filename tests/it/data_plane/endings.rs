@@ -13,7 +13,7 @@ use crate::support::provider::{ScriptedProvider, Then, response};
 
 /// What is booked for a call.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Booked {
+pub(crate) enum Booked {
     /// A row that costs nothing.
     Nothing,
     /// What the provider said: input, the part of it that was cached, output; priced as a model.
@@ -22,13 +22,15 @@ pub(super) enum Booked {
     WorstCase,
     /// The same, flagged.
     Absurd,
+    /// What the provider said, and a flag: input, the part of it that was cached, output.
+    Odd(u64, u64, u64, &'static str),
     /// The input counted, and the output that the client saw.
     Estimate,
 }
 
 /// Holds the one row of a run against what should be booked for a call that said `text`, and of
 /// whose answer `output` was seen.
-pub(super) async fn check_booked(
+pub(crate) async fn check_booked(
     name: &str,
     stage: &Stage,
     run: &Run,
@@ -45,6 +47,9 @@ pub(super) async fn check_booked(
         Booked::Nothing => ("none", json!(null), (0, 0, 0), MODEL),
         Booked::Usage(input, cached, output, price) => {
             ("usage", json!(null), (input, cached, output), price)
+        }
+        Booked::Odd(input, cached, output, flag) => {
+            ("usage", json!(flag), (input, cached, output), MODEL)
         }
         Booked::WorstCase => ("worst_case", json!(null), (strict, 0, MAX_TOKENS), MODEL),
         Booked::Absurd => ("worst_case", json!("absurd_usage"), (strict, 0, MAX_TOKENS), MODEL),
@@ -108,20 +113,22 @@ const SIMULATED: &[Case] = &[
     case("no_usage", 200, "", Booked::WorstCase),
     case("usage=10:20", 200, "", Booked::Usage(10, 0, 20, MODEL)),
     case("usage=10:20 cached=4", 200, "", Booked::Usage(10, 4, 20, MODEL)),
-    case("usage=0:0", 200, "", Booked::Usage(0, 0, 0, MODEL)),
+    case("usage=0:0", 200, "", Booked::Odd(0, 0, 0, "contradicted_usage")),
     case("usage=-1:20", 200, "", Booked::Absurd),
     case("usage=10:-20", 200, "", Booked::Absurd),
     case("usage=10:20 cached=11", 200, "", Booked::Absurd),
     case("usage=128001:1", 200, "", Booked::Absurd),
     case("usage=1:16385", 200, "", Booked::Absurd),
     case("usage=10:20 served=gpt-4o-mini-2024-07-18", 200, "", Booked::Usage(10, 0, 20, MODEL)),
-    case("usage=10:20 served=who-knows", 200, "", Booked::Usage(10, 0, 20, MODEL)),
+    case("usage=10:20 served=who-knows", 200, "", Booked::Odd(10, 0, 20, "unknown_model")),
+    case("usage=10:20 served=gpt-4o-mini-2031-01-02", 200, "", Booked::Usage(10, 0, 20, MODEL)),
     case("usage=9:2 served=gpt-4.1-nano", 200, "", Booked::Usage(9, 0, 2, "gpt-4.1-nano")),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn however_a_provider_ends_there_is_one_row_and_nothing_stays_reserved() {
-    let stage = Stage::simulated(&[("MAX_RESPONSE_BYTES", "100000")]).await;
+    let settings = [("MAX_RESPONSE_BYTES", "100000"), ("UPSTREAM_RETRIES", "0")];
+    let stage = Stage::simulated(&settings).await;
     for case in SIMULATED {
         let text = format!("[[sim {}]]", case.does);
         let run = stage.run(json!({})).await;
@@ -149,7 +156,7 @@ fn check_seen(name: &str, answer: &Answer, status: u16, code: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_providers_wish_to_wait_reaches_the_client_and_its_status_stands_in_the_body() {
-    let stage = Stage::simulated(&[]).await;
+    let stage = Stage::simulated(&[("UPSTREAM_RETRIES", "0")]).await;
     let run = stage.run(json!({})).await;
     for (does, status, wait) in [
         ("status=429 retry_after=7", 429, Some("7")),
@@ -227,7 +234,7 @@ async fn a_provider_that_cannot_be_reached_or_is_late_is_booked_by_what_it_may_h
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let nowhere = format!("http://{}/v1", listener.local_addr().unwrap());
     drop(listener);
-    let stage = Stage::at(&nowhere, &[]).await;
+    let stage = Stage::at(&nowhere, &[("UPSTREAM_RETRIES", "0")]).await;
     let run = stage.run(json!({})).await;
     assert_eq!(stage.client().ask(&run, &ask("hi")).await.status, 502);
     check_booked("refused", &stage, &run, ("hi", ""), Booked::Nothing, &[502]).await;

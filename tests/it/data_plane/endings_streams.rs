@@ -9,7 +9,7 @@ use crate::support::client::Answer;
 use crate::support::provider::{ScriptedProvider, Then};
 
 /// The events of a stream that are JSON.
-pub(super) fn events(text: &str) -> Vec<Value> {
+pub(crate) fn events(text: &str) -> Vec<Value> {
     text.lines()
         .filter_map(|line| line.strip_prefix("data: "))
         .filter(|data| *data != "[DONE]")
@@ -18,13 +18,13 @@ pub(super) fn events(text: &str) -> Vec<Value> {
 }
 
 /// The text of the first choice.
-pub(super) fn content(text: &str) -> String {
+pub(crate) fn content(text: &str) -> String {
     let of = |event: &Value| event["choices"][0]["delta"]["content"].as_str().map(str::to_owned);
     events(text).iter().filter_map(of).collect()
 }
 
 /// The code of the error that ends a stream; empty if there is none.
-fn error_code(text: &str) -> String {
+pub(crate) fn error_code(text: &str) -> String {
     let all = events(text);
     let errors: Vec<&Value> = all.iter().filter(|event| event.get("error").is_some()).collect();
     let Some(error) = errors.first() else { return String::new() };
@@ -39,7 +39,8 @@ async fn however_a_simulated_stream_ends_there_is_one_row() {
     for (does, error, booked) in [
         ("usage=10:20", "", Booked::Usage(10, 0, 20, MODEL)),
         ("usage=10:20 cached=3 served=gpt-4.1-nano", "", Booked::Usage(10, 3, 20, "gpt-4.1-nano")),
-        ("usage=0:0", "", Booked::Usage(0, 0, 0, MODEL)),
+        ("usage=0:0", "", Booked::Odd(0, 0, 0, "contradicted_usage")),
+        ("usage=10:20 served=who-knows", "", Booked::Odd(10, 0, 20, "unknown_model")),
         ("usage=10:20 usage_on_content", "", Booked::Usage(10, 0, 20, MODEL)),
         ("usage=-10:20", "", Booked::Absurd),
         ("usage=10:16385", "", Booked::Absurd),

@@ -15,33 +15,33 @@ use crate::support::postgres::database;
 use crate::support::provider::ScriptedProvider;
 
 /// The key that a scripted provider expects; nothing that a client sees may hold it.
-pub(super) const PROVIDER_KEY: &str = "provider-key-0123456789";
+pub(crate) const PROVIDER_KEY: &str = "provider-key-0123456789";
 /// The model of most calls.
-pub(super) const MODEL: &str = "gpt-4o-mini";
+pub(crate) const MODEL: &str = "gpt-4o-mini";
 /// The output limit of most calls: small, so that the worst case is known.
-pub(super) const MAX_TOKENS: u64 = 50;
+pub(crate) const MAX_TOKENS: u64 = 50;
 
 /// A gateway and its database.
-pub(super) struct Stage {
+pub(crate) struct Stage {
     pub database: String,
     pub gateway: TestGateway,
 }
 
 impl Stage {
     /// Before the simulated provider.
-    pub(super) async fn simulated(settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn simulated(settings: &[(&str, &str)]) -> Self {
         let database = database().await;
         let gateway = TestGateway::serve(&database, settings).await;
         Self { database, gateway }
     }
 
     /// Before a provider that answers what the test says.
-    pub(super) async fn before(provider: &ScriptedProvider, settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn before(provider: &ScriptedProvider, settings: &[(&str, &str)]) -> Self {
         Self::at(&provider.base_url(), settings).await
     }
 
     /// Before whatever is at `base_url`.
-    pub(super) async fn at(base_url: &str, settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn at(base_url: &str, settings: &[(&str, &str)]) -> Self {
         let mut all = vec![
             ("SIMULATE_PROVIDERS", "false"),
             ("OPENAI_BASE_URL", base_url),
@@ -51,12 +51,12 @@ impl Stage {
         Self::simulated(&all).await
     }
 
-    pub(super) fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &Client {
         &self.gateway.client
     }
 
     /// A running run; `fields` on top of a cap of one dollar.
-    pub(super) async fn run(&self, fields: Value) -> Run {
+    pub(crate) async fn run(&self, fields: Value) -> Run {
         let mut body = json!({"cost_limit_usd": "1"});
         for (name, value) in fields.as_object().unwrap() {
             body[name] = value.clone();
@@ -65,7 +65,7 @@ impl Stage {
     }
 
     /// Changes a run as its orchestrator would.
-    pub(super) async fn patch(&self, run: &Run, body: Value) {
+    pub(crate) async fn patch(&self, run: &Run, body: Value) {
         let path = format!("/runs/{}", run.id);
         let request = self.client().operator(reqwest::Method::PATCH, &path).json(&body);
         let answer = Answer::of(request.send().await.unwrap()).await;
@@ -73,7 +73,7 @@ impl Stage {
     }
 
     /// Waits until that many calls of a run are under way.
-    pub(super) async fn in_flight(&self, run: &Run, count: u64) {
+    pub(crate) async fn in_flight(&self, run: &Run, count: u64) {
         for _ in 0..400 {
             if self.client().usage(run).await["in_flight"] == count {
                 return;
@@ -84,20 +84,20 @@ impl Stage {
     }
 
     /// Stops what a run has in flight.
-    pub(super) async fn abort(&self, run: &Run) {
+    pub(crate) async fn abort(&self, run: &Run) {
         let closed = self.client().close(run, &json!({"mode": "abort"})).await;
         assert_eq!(closed.status, 200, "{}", closed.text);
     }
 
     /// Audits the ledger and stops.
-    pub(super) async fn end(self) {
+    pub(crate) async fn end(self) {
         audit(&self.database).await;
         self.gateway.stop().await;
     }
 }
 
 /// Waits until nothing is reserved; the ledger's own check must find nothing meanwhile and then.
-pub(super) async fn audit(database: &str) {
+pub(crate) async fn audit(database: &str) {
     let pool = sqlx::PgPool::connect(database).await.unwrap();
     for _ in 0..800 {
         let report = check(&pool).await.unwrap();
@@ -112,22 +112,22 @@ pub(super) async fn audit(database: &str) {
 }
 
 /// A chat body of one message with a known output limit.
-pub(super) fn ask(text: &str) -> Value {
+pub(crate) fn ask(text: &str) -> Value {
     ask_of(MODEL, text)
 }
 
-pub(super) fn ask_of(model: &str, text: &str) -> Value {
+pub(crate) fn ask_of(model: &str, text: &str) -> Value {
     let messages = json!([{"role": "user", "content": text}]);
     json!({"model": model, "messages": messages, "max_tokens": MAX_TOKENS})
 }
 
 /// The same, streamed.
-pub(super) fn ask_streamed(text: &str) -> Value {
+pub(crate) fn ask_streamed(text: &str) -> Value {
     with(ask(text), json!({"stream": true}))
 }
 
 /// A body with other fields on top.
-pub(super) fn with(mut body: Value, fields: Value) -> Value {
+pub(crate) fn with(mut body: Value, fields: Value) -> Value {
     for (name, value) in fields.as_object().unwrap() {
         body[name] = value.clone();
     }
@@ -135,16 +135,16 @@ pub(super) fn with(mut body: Value, fields: Value) -> Value {
 }
 
 /// The most input of such a call by its bytes, with the catalogue's constants around the text.
-pub(super) fn strict_input(text: &str) -> u64 {
+pub(crate) fn strict_input(text: &str) -> u64 {
     strict_input_of(MODEL, text)
 }
 
-pub(super) fn strict_input_of(model: &str, text: &str) -> u64 {
+pub(crate) fn strict_input_of(model: &str, text: &str) -> u64 {
     scaffold(model) + serde_json::to_string(text).unwrap().len() as u64
 }
 
 /// The most input of such a call by its tokens.
-pub(super) fn counted_input(text: &str) -> u64 {
+pub(crate) fn counted_input(text: &str) -> u64 {
     scaffold(MODEL) + Tokenizer::O200k.count(text)
 }
 
@@ -160,7 +160,7 @@ fn target(model: &str) -> Arc<Target> {
 }
 
 /// What these tokens cost, to the last digit; `cached` of the input came from a cache.
-pub(super) fn cost(model: &str, input: u64, cached: u64, output: u64) -> Decimal {
+pub(crate) fn cost(model: &str, input: u64, cached: u64, output: u64) -> Decimal {
     let prices = target(model).prices.base;
     let parts =
         [(prices.input, input - cached), (prices.cached_input, cached), (prices.output, output)];
@@ -170,6 +170,6 @@ pub(super) fn cost(model: &str, input: u64, cached: u64, output: u64) -> Decimal
 }
 
 /// An amount as it stands in an answer.
-pub(super) fn decimal(value: &Value) -> Decimal {
+pub(crate) fn decimal(value: &Value) -> Decimal {
     Decimal::from_str_exact(value.as_str().unwrap()).unwrap()
 }

@@ -15,6 +15,8 @@ pub enum Then {
     Close,
     /// The connection stays open and silent.
     Stall,
+    /// The same bytes come again and again, until the other side closes.
+    Repeat(&'static str),
 }
 
 /// A provider on a real socket.
@@ -26,14 +28,23 @@ pub struct ScriptedProvider {
 impl ScriptedProvider {
     /// Answers every request with these bytes.
     pub async fn answering(bytes: impl Into<Vec<u8>>, then: Then) -> Self {
+        Self::in_turn([(bytes, then)]).await
+    }
+
+    /// Answers one request after the other with these bytes, and all further ones with the last.
+    pub async fn in_turn<B: Into<Vec<u8>>>(answers: impl IntoIterator<Item = (B, Then)>) -> Self {
+        let answers = answers.into_iter().map(|(bytes, then)| (Arc::new(bytes.into()), then));
+        let answers: Vec<(Arc<Vec<u8>>, Then)> = answers.collect();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (bytes, record) = (Arc::new(bytes.into()), Arc::clone(&seen));
+        let record = Arc::clone(&seen);
         tokio::spawn(async move {
+            let mut next = 0;
             while let Ok((stream, _)) = listener.accept().await {
-                let (bytes, record) = (Arc::clone(&bytes), Arc::clone(&record));
-                tokio::spawn(serve(stream, bytes, record, then));
+                let (bytes, then) = answers[next.min(answers.len() - 1)].clone();
+                next += 1;
+                tokio::spawn(serve(stream, bytes, Arc::clone(&record), then));
             }
         });
         Self { address, seen }
@@ -94,9 +105,13 @@ async fn serve(
     record.lock().push(request);
     let _client_left = stream.write_all(&bytes).await;
     let _client_left = stream.flush().await;
-    if matches!(then, Then::Stall) {
+    match then {
+        Then::Close => {}
         // Until the other side closes.
-        let _closed = stream.read(&mut [0_u8; 1]).await;
+        Then::Stall => {
+            let _closed = stream.read(&mut [0_u8; 1]).await;
+        }
+        Then::Repeat(bytes) => while stream.write_all(bytes.as_bytes()).await.is_ok() {},
     }
 }
 

@@ -18,6 +18,7 @@ mod protocol;
 mod ledger_contract;
 mod ledger_postgres;
 mod data_plane;
+mod providers;
 mod control_plane;
 mod tidy;
 mod docs;

@@ -33,18 +33,19 @@ impl ScriptedProvider {
 
     /// Answers one request after the other with these bytes, and all further ones with the last.
     pub async fn in_turn<B: Into<Vec<u8>>>(answers: impl IntoIterator<Item = (B, Then)>) -> Self {
-        let answers = answers.into_iter().map(|(bytes, then)| (Arc::new(bytes.into()), then));
-        let answers: Vec<(Arc<Vec<u8>>, Then)> = answers.collect();
+        let answers = answers.into_iter().map(|(bytes, then)| (bytes.into(), then)).collect();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(listener, answers)
+    }
+
+    /// The same, on a listener that was there before.
+    pub fn on(listener: TcpListener, answers: Vec<(Vec<u8>, Then)>) -> Self {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let record = Arc::clone(&seen);
+        let (answers, record) = (Arc::new(answers), Arc::clone(&seen));
         tokio::spawn(async move {
-            let mut next = 0;
             while let Ok((stream, _)) = listener.accept().await {
-                let (bytes, then) = answers[next.min(answers.len() - 1)].clone();
-                next += 1;
-                tokio::spawn(serve(stream, bytes, Arc::clone(&record), then));
+                tokio::spawn(serve(stream, Arc::clone(&answers), Arc::clone(&record)));
             }
         });
         Self { address, seen }
@@ -97,13 +98,17 @@ pub fn response(status: &str, content_type: &str, body: &str) -> String {
 
 async fn serve(
     mut stream: TcpStream,
-    bytes: Arc<Vec<u8>>,
+    answers: Arc<Vec<(Vec<u8>, Then)>>,
     record: Arc<Mutex<Vec<String>>>,
-    then: Then,
 ) {
     let Some(request) = read_request(&mut stream).await else { return };
-    record.lock().push(request);
-    let _client_left = stream.write_all(&bytes).await;
+    let turn = {
+        let mut record = record.lock();
+        record.push(request);
+        record.len() - 1
+    };
+    let (bytes, then) = &answers[turn.min(answers.len() - 1)];
+    let _client_left = stream.write_all(bytes).await;
     let _client_left = stream.flush().await;
     match then {
         Then::Close => {}
@@ -111,7 +116,10 @@ async fn serve(
         Then::Stall => {
             let _closed = stream.read(&mut [0_u8; 1]).await;
         }
-        Then::Repeat(bytes) => while stream.write_all(bytes.as_bytes()).await.is_ok() {},
+        Then::Repeat(bytes) => {
+            let flood = bytes.repeat((64 << 10) / bytes.len());
+            while stream.write_all(flood.as_bytes()).await.is_ok() {}
+        }
     }
 }
 
@@ -122,6 +130,9 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
     loop {
         let read = stream.read(&mut chunk).await.ok()?;
         request.extend_from_slice(&chunk[..read]);
+        if read == 0 && request.is_empty() {
+            return None;
+        }
         if read == 0 || is_whole(&request) {
             return Some(String::from_utf8_lossy(&request).into_owned());
         }

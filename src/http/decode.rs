@@ -8,6 +8,7 @@ use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, He
 use actix_web::web;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
+use tokio::sync::Semaphore;
 
 use crate::domain::fault::{Code, Fault};
 
@@ -20,6 +21,16 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// How long a whole body may take: enough for the largest at 1.5 Mbit/s, and an end for a client
 /// that sends a byte now and then to hold its place.
 const BODY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How many bytes each byte of a compressed body may become, beside the first few. Prompts come to
+/// about ten, repetitive ones to fifty; formats go to a thousand and more. So nobody makes the
+/// gateway keep much for little.
+const MAX_EXPANSION: usize = 100;
+/// What any compressed body may become.
+const FREE_BYTES: usize = 256 << 10;
+/// How many large bodies are decoded at once, in the whole process: it bounds what a crowd of bombs
+/// can take before each is refused.
+static DECODERS: Semaphore = Semaphore::const_new(4);
 
 /// How a body is encoded.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,6 +59,7 @@ pub async fn read_json(
     if body.len() <= INLINE_BYTES {
         return decode(&body, encoding, limit);
     }
+    let _place = DECODERS.acquire().await;
     let decoding = tokio::task::spawn_blocking(move || decode(&body, encoding, limit));
     decoding.await.unwrap_or_else(|_| Err(undecodable()))
 }
@@ -135,8 +147,9 @@ fn check_type(headers: &HeaderMap) -> Result<(), Fault> {
 }
 
 fn decode(body: &[u8], encoding: Encoding, limit: usize) -> Result<Bytes, Fault> {
-    // One byte more than the limit is enough to know that it is passed.
-    let most = limit as u64 + 1;
+    let fair = body.len().saturating_mul(MAX_EXPANSION).saturating_add(FREE_BYTES);
+    // One byte more than what is accepted is enough to know that it is passed.
+    let most = limit.min(fair) as u64 + 1;
     let mut decoded = Vec::new();
     let read = match encoding {
         Encoding::Identity => return Ok(Bytes::copy_from_slice(body)),
@@ -149,13 +162,24 @@ fn decode(body: &[u8], encoding: Encoding, limit: usize) -> Result<Bytes, Fault>
         }),
     };
     read.map_err(|_| undecodable())?;
-    if decoded.len() > limit { Err(too_large(limit)) } else { Ok(decoded.into()) }
+    match decoded.len() {
+        size if size > limit => Err(too_large(limit)),
+        size if size > fair => Err(expands_too_much()),
+        _ => Ok(decoded.into()),
+    }
 }
 
 fn too_large(limit: usize) -> Fault {
     Fault::new(
         Code::RequestTooLarge,
         format!("The body is larger than {limit} bytes, decoded. Send a shorter request."),
+    )
+}
+
+fn expands_too_much() -> Fault {
+    Fault::new(
+        Code::RequestTooLarge,
+        format!("The body decodes to more than {MAX_EXPANSION} times its size. Send it plain."),
     )
 }
 

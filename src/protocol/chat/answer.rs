@@ -13,6 +13,9 @@ const MAX_MODEL_BYTES: usize = 256;
 /// How much of each text of an error is kept, in bytes. Far more than is shown: it is scrubbed
 /// before it is cut to what is, so that no secret is cut in two.
 const MAX_ERROR_BYTES: usize = 64 << 10;
+/// The largest body that is searched for an error. A tree of JSON can take thirty times the bytes
+/// that it is made of, and no honest error is as long.
+const MAX_ERROR_BODY_BYTES: usize = 512 << 10;
 
 /// What the gateway needs of an answer; the rest is passed unread.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,8 +127,12 @@ pub fn has_output(body: &[u8]) -> bool {
 }
 
 /// Reads an error in any of the shapes that providers and the proxies before them use:
-/// `{error: {message, type, param, code}}`, `{error: "…"}`, `{message}`, `{detail}`, or none.
+/// `{error: {message, type, param, code}}`, `{error: "…"}`, `{message}`, `{detail}`, or none. One
+/// of more than 512 KiB says nothing.
 pub fn read_error(body: &[u8]) -> ProviderError {
+    if body.len() > MAX_ERROR_BODY_BYTES {
+        return ProviderError::default();
+    }
     let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
         return ProviderError::default();
     };

@@ -180,3 +180,14 @@ fn long_errors_are_kept_whole_to_64_kibibytes_and_then_to_the_last_whole_word() 
     check(format!("{} sentinel-key", "é".repeat((32 << 10) - 4)), (64 << 10) - 8);
     check(format!("{} s", "a".repeat(64 << 10)), 0);
 }
+
+/// A tree of JSON takes many times its text, and a provider may send as much text as an answer has.
+#[test]
+fn an_error_that_is_far_too_long_is_not_taken_apart() {
+    let error = |zeros: usize| {
+        let padding = "0,".repeat(zeros);
+        read_error(format!(r#"{{"error":{{"message":"m"}},"padding":[{padding}0]}}"#).as_bytes())
+    };
+    assert_eq!(error(260_000).message.as_deref(), Some("m"));
+    assert_eq!(error(270_000), ProviderError::default());
+}

@@ -85,7 +85,7 @@ impl Gateway {
     pub async fn infer(
         self: &Arc<Self>,
         client: &Client,
-        call: ModelCall<'_>,
+        mut call: ModelCall<'_>,
         standing: &mut Standing,
     ) -> Result<Reply, Fault> {
         let _busy = Busy::new(self);
@@ -93,7 +93,8 @@ impl Gateway {
             return Err(draining());
         }
         let identity = self.authenticate(call.presented).await?;
-        let request = match ChatRequest::parse(call.body.clone()) {
+        // What was parsed is written anew; the body is not kept beside it while the call lives.
+        let mut request = match ChatRequest::parse(std::mem::take(&mut call.body)) {
             Ok(request) => request,
             Err(fault) => {
                 if let Identity::Token(run, _) | Identity::RunId(run) = &identity {
@@ -105,6 +106,7 @@ impl Gateway {
         };
         let caller = self.name_run(identity, call.presented, &request.run_names).await?;
         standing.run = Some(caller.run.id);
+        request.set_run(caller.run.id);
         let run = Arc::clone(&caller.run);
         let served = self.serve(client, &call, request, caller, standing).await;
         standing.balance = run.balance();

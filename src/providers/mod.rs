@@ -35,6 +35,9 @@ pub struct Dialect {
     pub service_tier: bool,
     /// The name that the provider has for `seed`; `None` if it takes none.
     pub seed_field: Option<&'static str>,
+    /// Whether `prompt_cache_key` and `safety_identifier` are understood, so that each run can be
+    /// kept apart from the others.
+    pub run_tag: bool,
     /// Whether `n` may be above 1.
     pub several_choices: bool,
 }
@@ -70,6 +73,7 @@ const COMPATIBLE: Dialect = Dialect {
     store: false,
     service_tier: false,
     seed_field: Some("seed"),
+    run_tag: false,
     several_choices: true,
 };
 
@@ -95,6 +99,7 @@ pub const REGISTRY: [Provider; 9] = [
             limit_field: LimitField::MaxCompletionTokens,
             store: true,
             service_tier: true,
+            run_tag: true,
             ..COMPATIBLE
         },
     },

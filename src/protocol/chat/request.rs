@@ -3,16 +3,22 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use sha2::{Digest as _, Sha256};
 
 use super::count::{Span, TextCounter, bytes_of};
 use super::parse;
 use crate::domain::bound::InputShape;
 use crate::domain::fault::Fault;
+use crate::domain::id::RunId;
 use crate::domain::usage::Tokens;
 use crate::providers::Dialect;
 
 /// What is appended to the client's part at most, save for a long model name.
-pub(super) const TAIL_BYTES: usize = 256;
+pub(super) const TAIL_BYTES: usize = 384;
+/// Before a run's id when it is hashed, so that the hash is of use nowhere else.
+const TAG_DOMAIN: &[u8] = b"rungate run ";
+/// How much of the hash is sent, in bytes; twice as many characters.
+const TAG_BYTES: usize = 16;
 
 /// A request that may be forwarded: every field of it is known and its cost can be bounded.
 #[derive(Clone, Debug)]
@@ -35,6 +41,8 @@ pub struct ChatRequest {
     /// without the data of images, which `shape` counts.
     pub text_bytes: Tokens,
     seed: Option<i64>,
+    /// What the run is called upstream.
+    tag: Option<String>,
     /// The upstream body's beginning: an open object with all that is passed as it came.
     prefix: Bytes,
     spans: Arc<[Span]>,
@@ -68,9 +76,21 @@ impl ChatRequest {
             shape: parsed.shape,
             text_bytes: bytes_of(&parsed.spans),
             seed: head.seed,
+            tag: None,
             prefix: parsed.prefix.into(),
             spans: parsed.spans.into(),
         })
+    }
+
+    /// Says whose request it is. Providers that can keep customers apart are then told a name of
+    /// the run, which no client chooses and which tells them nothing else: a prefix of the SHA-256
+    /// of the run's id, which is random. So a run reads no cache entries that another run's key
+    /// names, and a provider that blocks somebody blocks one run.
+    pub fn set_run(&mut self, run: RunId) {
+        let mut hash = Sha256::new_with_prefix(TAG_DOMAIN);
+        hash.update(run.uuid().as_bytes());
+        let hash = hash.finalize();
+        self.tag = hash.get(..TAG_BYTES).map(hex::encode);
     }
 
     /// The input's text in tokens; see [`TextCounter::count`].
@@ -117,6 +137,11 @@ impl ChatRequest {
         }
         if dialect.service_tier {
             append(&mut body, "service_tier", r#""default""#);
+        }
+        if let (true, Some(tag)) = (dialect.run_tag, &self.tag) {
+            let tag = format!("\"{tag}\"");
+            append(&mut body, "prompt_cache_key", &tag);
+            append(&mut body, "safety_identifier", &tag);
         }
         body.extend_from_slice(b"}");
         let bytes = body.freeze();

@@ -111,6 +111,8 @@ async fn the_body_upstream_has_what_is_passed_and_what_the_gateway_forces() {
     });
     assert_eq!(stage.client().ask(&run, &with(ask("hi"), given)).await.status, 200);
     let (_, _, sent) = parts(&provider.seen()[0]);
+    let tag = &sent["prompt_cache_key"];
+    assert!(tag.as_str().is_some_and(|tag| tag.len() == 32 && *tag != *"mine"), "{sent}");
     let expected = json!({
         "messages": [{"role": "user", "content": "hi"}],
         "model": MODEL,
@@ -122,6 +124,8 @@ async fn the_body_upstream_has_what_is_passed_and_what_the_gateway_forces() {
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
         "store": false,
         "service_tier": "default",
+        "prompt_cache_key": tag,
+        "safety_identifier": tag,
     });
     assert_eq!(sent, expected);
     let streamed = with(ask_streamed("hi"), json!({"stream_options": {"include_usage": false}}));

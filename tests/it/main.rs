@@ -28,3 +28,4 @@ mod containers;
 mod crash;
 mod holding;
 mod openapi;
+mod fuzz;

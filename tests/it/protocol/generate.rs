@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// Any text, with what is hard about JSON in it.
-pub(super) fn text() -> impl Strategy<Value = String> {
+pub(crate) fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         4 => "[a-zA-Z ,.]{0,12}",
         1 => Just("\"\\/\u{8}\u{c}\n\r\t\u{0}\u{1f}".to_owned()),
@@ -117,7 +117,7 @@ pub(crate) fn body() -> impl Strategy<Value = Value> {
 }
 
 /// Writes JSON with white space, member order and escapes chosen by `seed`.
-pub(super) fn scramble(value: &Value, seed: u64) -> String {
+pub(crate) fn scramble(value: &Value, seed: u64) -> String {
     let mut writer = Scramble { out: String::new(), state: seed | 1 };
     writer.value(value);
     writer.out
@@ -199,7 +199,7 @@ impl Scramble {
 }
 
 /// What of a body is meant to reach the provider: nulls are absent, save a message's content.
-pub(super) fn without_nulls(value: &Value) -> Value {
+pub(crate) fn without_nulls(value: &Value) -> Value {
     match value {
         Value::Array(values) => values.iter().map(without_nulls).collect(),
         Value::Object(members) => {

@@ -28,4 +28,5 @@ mod containers;
 mod crash;
 mod holding;
 mod openapi;
+mod threats;
 mod fuzz;

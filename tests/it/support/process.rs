@@ -16,6 +16,15 @@ pub struct GatewayProcess {
 impl GatewayProcess {
     /// Starts it on `database` and waits until it listens.
     pub fn serve(database: &str, settings: &[(&str, &str)]) -> Self {
+        Self::start(database, settings, Stdio::inherit())
+    }
+
+    /// The same, its log in a file.
+    pub fn serve_logging_to(database: &str, settings: &[(&str, &str)], log: std::fs::File) -> Self {
+        Self::start(database, settings, log.into())
+    }
+
+    fn start(database: &str, settings: &[(&str, &str)], log: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_rungate"))
             .arg("serve")
             .current_dir(std::env::temp_dir())
@@ -27,6 +36,7 @@ impl GatewayProcess {
             .env("RUST_LOG", "warn")
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -1,8 +1,7 @@
 -- The step for one call alone, which causes one ask, one end and a budget or two. What a statement
 -- of the function costs is mostly its plan's nodes, set up anew each time, so one row is moved by
--- plain statements on its key, and several by one statement for all of them (from two on, the one
--- statement costs no more). Only where rows come from and go to differs; what is decided about them
--- stands once.
+-- plain statements on its key, and several by one statement for all of them: from three on that is
+-- cheaper. Only where rows come from and go to differs; what is decided about them stands once.
 
 -- Settles p_ends and then decides about p_asks in their order, in one round trip and one commit.
 -- p_budgets: the distinct budgets of both, ascending. Answers a row with `settled` for each
@@ -23,18 +22,20 @@ DECLARE
     -- Of the budgets: as they stood, then as what is decided here leaves them.
     units text[]; limits numeric[]; spents numeric[]; reserveds numeric[]; waitings boolean[];
     changed boolean[];
-    -- Of several asks; nothing for one that is not admitted.
-    attempts integer[]; organizations uuid[];
+    -- Of the asks' runs, one for each ask.
+    organizations uuid[]; states text[]; attempts integer[]; hashes bytea[];
+    need_token boolean[]; expired boolean[];
+    alive boolean;
+    admitted boolean[];
     blocked uuid[];
     waiters uuid[];
     several boolean;
-    -- Left open: they end with the transaction.
-    ends refcursor; asks refcursor;
+    -- Left open: it ends with the transaction.
+    ends refcursor;
     nth integer := 0;
     ended ledger_end;
     gone record;
     ask ledger_ask;
-    run record;
     budget uuid;
     pos integer;
     usd_pos integer;
@@ -130,42 +131,44 @@ BEGIN
     END LOOP;
     settled := NULL;
 
-    several := cardinality(p_asks) > 1;
-    IF several THEN
-        OPEN asks FOR
-            SELECT x.id, x.organization_id, x.state, x.attempt, x.token_hash, x.require_token,
-                   x.expires_at <= clock_timestamp() AS expired,
-                   (SELECT g.lease_until > clock_timestamp() AND NOT g.dead
-                      FROM gateways g WHERE g.id = p_gateway) AS alive
-              FROM unnest(p_asks) WITH ORDINALITY AS o (
-                       ask_id, run, token_hash, behind, positions, budget_ids, usd, tokens,
-                       request_id, model, provider, endpoint, price_version, input_bound,
-                       output_bound, ord)
-              LEFT JOIN runs x ON x.id = o.run
-             ORDER BY o.ord;
+    IF cardinality(p_asks) = 1 THEN
+        ask := p_asks[1];
+        SELECT ARRAY[x.organization_id], ARRAY[x.state], ARRAY[x.attempt],
+               ARRAY[x.token_hash], ARRAY[x.require_token],
+               ARRAY[x.expires_at <= clock_timestamp()],
+               g.lease_until > clock_timestamp() AND NOT g.dead
+          INTO organizations, states, attempts, hashes, need_token, expired, alive
+          FROM gateways g LEFT JOIN runs x ON x.id = ask.run WHERE g.id = p_gateway;
+    ELSIF cardinality(p_asks) > 1 THEN
+        SELECT array_agg(s.organization_id), array_agg(s.state),
+               array_agg(s.attempt), array_agg(s.token_hash), array_agg(s.require_token),
+               array_agg(s.expired),
+               (SELECT g.lease_until > clock_timestamp() AND NOT g.dead
+                  FROM gateways g WHERE g.id = p_gateway)
+          INTO organizations, states, attempts, hashes, need_token, expired, alive
+          FROM (SELECT x.*, x.expires_at <= clock_timestamp() AS expired
+                  FROM unnest(p_asks) WITH ORDINALITY AS o (
+                           ask_id, run, token_hash, behind, positions, budget_ids, usd, tokens,
+                           request_id, model, provider, endpoint, price_version, input_bound,
+                           output_bound, ord)
+                  LEFT JOIN runs x ON x.id = o.run
+                 ORDER BY o.ord) s;
     END IF;
     FOREACH ask IN ARRAY p_asks LOOP
-        IF several THEN
-            FETCH asks INTO run;
-            nth := nth + 1;
+        nth := nth + 1;
+        IF nth > 1 THEN
             unit := NULL; limit_amount := NULL; spent := NULL; reserved := NULL;
             usd_limit := NULL; usd_spent := NULL; usd_reserved := NULL;
-        ELSE
-            SELECT x.id, x.organization_id, x.state, x.attempt, x.token_hash, x.require_token,
-                   x.expires_at <= clock_timestamp() AS expired,
-                   g.lease_until > clock_timestamp() AND NOT g.dead AS alive
-              INTO run
-              FROM gateways g LEFT JOIN runs x ON x.id = ask.run WHERE g.id = p_gateway;
         END IF;
-        state := run.state; attempt := run.attempt;
+        state := states[nth]; attempt := attempts[nth];
         verdict := CASE
-            WHEN run.alive IS NOT TRUE THEN 'lapsed'
-            WHEN run.id IS NULL THEN 'run_not_found'
-            WHEN ask.token_hash IS NULL AND run.require_token OR ask.token_hash <> run.token_hash
+            WHEN alive IS NOT TRUE THEN 'lapsed'
+            WHEN state IS NULL THEN 'run_not_found'
+            WHEN ask.token_hash IS NULL AND need_token[nth] OR ask.token_hash <> hashes[nth]
                 THEN 'invalid_key'
-            WHEN run.state IN ('scoring', 'finished', 'failed', 'cancelled') THEN 'run_closed'
-            WHEN run.expired THEN 'run_expired'
-            WHEN run.state <> 'running' THEN 'run_not_active'
+            WHEN state IN ('scoring', 'finished', 'failed', 'cancelled') THEN 'run_closed'
+            WHEN expired[nth] THEN 'run_expired'
+            WHEN state <> 'running' THEN 'run_not_active'
         END;
         IF verdict IS NULL THEN
             refused := NULL; usd_pos := NULL;
@@ -179,7 +182,7 @@ BEGIN
                     refused := pos;
                 END IF;
             END LOOP;
-            IF ask.behind OR run.id = ANY (blocked) THEN
+            IF ask.behind OR ask.run = ANY (blocked) THEN
                 verdict := 'behind';
             ELSIF refused IS NULL THEN
                 verdict := 'admitted';
@@ -188,14 +191,14 @@ BEGIN
                         WHEN 'usd' THEN ask.usd WHEN 'tokens' THEN ask.tokens ELSE 1 END;
                     changed[pos] := true;
                 END LOOP;
-                IF several THEN
-                    attempts[nth] := run.attempt; organizations[nth] := run.organization_id;
+                IF cardinality(p_asks) > 1 THEN
+                    admitted[nth] := true;
                 ELSE
                     INSERT INTO reservations (
                         organization_id, id, gateway_id, run_id, attempt, budget_ids, usd, tokens,
                         request_id, model, provider, endpoint, price_version, input_bound,
                         output_bound)
-                    VALUES (run.organization_id, ask.id, p_gateway, run.id, run.attempt,
+                    VALUES (organizations[1], ask.id, p_gateway, ask.run, attempt,
                             ask.budget_ids, ask.usd, ask.tokens, ask.request_id, ask.model,
                             ask.provider, ask.endpoint, ask.price_version, ask.input_bound,
                             ask.output_bound);
@@ -204,7 +207,7 @@ BEGIN
                 verdict := 'budget';
                 unit := units[refused]; limit_amount := limits[refused];
                 spent := spents[refused]; reserved := reserveds[refused];
-                blocked := blocked || run.id;
+                blocked := blocked || ask.run;
                 IF reserveds[refused] > 0 AND NOT waitings[refused] THEN
                     waitings[refused] := true; changed[refused] := true;
                 END IF;
@@ -215,7 +218,7 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 
-    IF attempts IS NOT NULL THEN
+    IF admitted IS NOT NULL THEN
         INSERT INTO reservations (
             organization_id, id, gateway_id, run_id, attempt, budget_ids, usd, tokens,
             request_id, model, provider, endpoint, price_version, input_bound, output_bound)
@@ -226,7 +229,7 @@ BEGIN
                    id, run, token_hash, behind, positions, budget_ids, usd, tokens,
                    request_id, model, provider, endpoint, price_version, input_bound,
                    output_bound, ord)
-         WHERE attempts[a.ord] IS NOT NULL;
+         WHERE admitted[a.ord];
     END IF;
 
     IF cardinality(p_budgets) = 1 THEN

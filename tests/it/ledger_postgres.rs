@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rungate::domain::budget::Unit;
+use rungate::domain::id::{ReservationId, RunId};
 use rungate::ledger::memory::MemoryLedger;
 use rungate::ledger::postgres::{PostgresLedger, check, statements, totals};
 use rungate::ledger::{GroupBy, Ledger, LedgerError, TotalsQuery};
 use sqlx::Executor as _;
 
+use crate::ledger_contract::fixture::{Run, registration};
 use crate::ledger_contract::{check_all, compare, operations_from_env, seed_from_env};
 use crate::support::postgres;
 
@@ -50,10 +52,146 @@ async fn a_random_workload_agrees_with_the_model_to_the_last_digit() {
     assert_sound(&database).await;
 }
 
+/// What a step of these asks and ends, each a row of SQL, answers: what was settled, the verdicts.
+async fn step(
+    connection: &mut sqlx::PgConnection,
+    gateway: &str,
+    budgets: &[String],
+    (ends, asks): (&[String], &[String]),
+) -> Result<(usize, Vec<String>), sqlx::Error> {
+    let statement = format!(
+        "SELECT coalesce(verdict || ' ' || concat_ws(' ', state, unit, spent, reserved, usd_limit), \
+            'settled') \
+        FROM ledger_step({gateway}, ARRAY[{}]::uuid[], ARRAY[{}]::ledger_end[], \
+            ARRAY[{}]::ledger_ask[])",
+        budgets.join(","),
+        ends.join(","),
+        asks.join(",")
+    );
+    let rows = sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(statement));
+    let rows = rows.fetch_all(connection).await?;
+    let settled = rows.iter().filter(|row| *row == "settled").count();
+    Ok((settled, rows.into_iter().filter(|row| row != "settled").collect()))
+}
+
+/// An ask on a run of its own, as SQL has it, but for the positions of its budgets.
+struct Asked {
+    id: String,
+    run: RunId,
+    token: &'static str,
+    cost: &'static str,
+    budgets: Vec<String>,
+}
+
+impl Asked {
+    async fn of(
+        ledger: &Arc<dyn Ledger>,
+        connection: &mut sqlx::PgConnection,
+        (state, token, cost): (&str, &'static str, &'static str),
+    ) -> Self {
+        let mut new = registration("1");
+        new.terms.token_limit = Some(rungate::domain::usage::Tokens::new(1_000));
+        let run = Run::with(ledger, new).await;
+        let is_known = state != "unknown";
+        if is_known {
+            let set = format!("UPDATE runs SET state = '{state}' WHERE id = '{}'", run.id);
+            connection.execute(sqlx::AssertSqlSafe(set)).await.unwrap();
+        }
+        let quoted = |id: uuid::Uuid| format!("'{id}'");
+        Self {
+            id: quoted(ReservationId::generate().uuid()),
+            run: if is_known { run.id } else { RunId::random() },
+            token,
+            cost,
+            budgets: run.budgets.iter().map(|budget| quoted(budget.id.uuid())).collect(),
+        }
+    }
+
+    fn row(&self, among: &[String]) -> String {
+        let at = |budget| among.iter().position(|known| known == budget).unwrap() + 1;
+        let positions: Vec<String> = self.budgets.iter().map(|own| at(own).to_string()).collect();
+        let Self { id, run, token, cost, budgets } = self;
+        format!(
+            "ROW({id}, '{run}', {token}, false, ARRAY[{}], ARRAY[{}]::uuid[], {cost}, 100, \
+            'r', 'm', 'p', 'e', 'v', 30, 70)::ledger_ask",
+            positions.join(","),
+            budgets.join(",")
+        )
+    }
+
+    fn end(&self) -> String {
+        let id = &self.id;
+        format!("ROW({id}, NULL, 1, 2, 3, 4, 0, 0.25, 'usage', NULL, 200, 3, NULL)::ledger_end")
+    }
+}
+
+/// One row is moved by other statements than several are; what is decided must not tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_of_one_decides_as_a_step_of_several() {
+    let database = postgres::database().await;
+    let ledger: Arc<dyn Ledger> = open(&database).await;
+    let mut connection = postgres::connect(&database).await;
+    let late = "INSERT INTO gateways (id, lease_until) VALUES (gen_random_uuid(), now())";
+    connection.execute(late).await.unwrap();
+    let late = "(SELECT id FROM gateways WHERE lease_until <= now())";
+    let alive = "(SELECT id FROM gateways WHERE lease_until > now())";
+    let cases = [
+        ("running", "NULL", "0.5"),
+        ("running", r"'\x00'", "0.5"),
+        ("running", "NULL", "2"),
+        ("pending", "NULL", "0.5"),
+        ("failed", "NULL", "0.5"),
+        ("unknown", "NULL", "0.5"),
+    ];
+    let mut answers = Vec::new();
+    for size in [1, cases.len()] {
+        let mut asked = Vec::new();
+        for case in cases {
+            asked.push(Asked::of(&ledger, &mut connection, case).await);
+        }
+        let mut verdicts = Vec::new();
+        let mut settled = Vec::new();
+        for gateway in [late, alive] {
+            for batch in asked.chunks(size) {
+                let budgets = budgets_of(batch);
+                let asks: Vec<String> = batch.iter().map(|ask| ask.row(&budgets)).collect();
+                let both = (&[][..], &asks[..]);
+                verdicts.extend(step(&mut connection, gateway, &budgets, both).await.unwrap().1);
+            }
+        }
+        // Only the first was admitted; it is settled once, however often that is sent.
+        let (batch, stranger) = (&asked[..size], [format!("'{}'", uuid::Uuid::nil())]);
+        let ends: Vec<String> = batch.iter().map(Asked::end).collect();
+        let ended = (&ends[..], &[][..]);
+        for _ in 0..2 {
+            let step = step(&mut connection, alive, &budgets_of(batch), ended).await;
+            settled.push(step.unwrap().0);
+        }
+        let unknown = step(&mut connection, alive, &stranger, ended).await.unwrap_err();
+        assert!(unknown.to_string().contains("does not exist"), "{unknown}");
+        answers.push((verdicts, settled));
+    }
+    assert_eq!(answers[0], answers[1]);
+    let (verdicts, settled) = &answers[0];
+    assert_eq!(*settled, [1, 0]);
+    assert_eq!(verdicts.iter().filter(|said| said.starts_with("lapsed")).count(), cases.len());
+    let words = ["admitted", "invalid_key", "budget", "run_not_active", "run_closed", "run_not_f"];
+    for (said, word) in verdicts[cases.len()..].iter().zip(words) {
+        assert!(said.starts_with(word), "{verdicts:?}");
+    }
+    assert_sound(&database).await;
+}
+
+/// Ascending, as a step takes them.
+fn budgets_of(asked: &[Asked]) -> Vec<String> {
+    let mut budgets: Vec<String> = asked.iter().flat_map(|ask| ask.budgets.clone()).collect();
+    budgets.sort_unstable();
+    budgets
+}
+
 /// Two gateways race for a cap that fits exactly seven.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_gateways_admit_exactly_what_fits() {
-    use crate::ledger_contract::fixture::Run;
     let database = postgres::database().await;
     let gateways = [open(&database).await, open(&database).await];
     let first: Arc<dyn Ledger> = Arc::clone(&gateways[0]) as Arc<dyn Ledger>;
@@ -99,7 +237,6 @@ async fn sums_that_take_too_long_are_given_up() {
 /// Only half of the lanes ask at a time; one that is stuck must not have the turn for that long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lane_that_is_stuck_behind_a_lock_does_not_keep_the_turn() {
-    use crate::ledger_contract::fixture::Run;
     use sqlx::Connection as _;
     let database = postgres::database().await;
     let ledger: Arc<dyn Ledger> = open(&database).await;

@@ -153,8 +153,8 @@ impl World {
                 let calls = 2 + self.random.index(5);
                 self.arrive(run, calls).await;
             }
-            39..61 => return self.end_one(true).await.unwrap_or(run),
-            61..67 => return self.end_one(false).await.unwrap_or(run),
+            39..61 => return self.end_some(true).await.unwrap_or(run),
+            61..67 => return self.end_some(false).await.unwrap_or(run),
             67..74 => return self.retry_one().await.unwrap_or(run),
             74..80 => return self.give_up_one().unwrap_or(run),
             80..92 => self.patch(run).await,
@@ -246,7 +246,23 @@ impl World {
         }
     }
 
-    async fn end_one(&mut self, settled: bool) -> Option<usize> {
+    /// One end alone, or several at once, now and then with a call that begins meanwhile.
+    async fn end_some(&mut self, settled: bool) -> Option<usize> {
+        let run = self.end_one(settled)?;
+        if self.random.one_in(3) {
+            for _ in 0..self.random.index(4) {
+                self.end_one(settled);
+            }
+        }
+        if self.random.one_in(4) {
+            self.arrive(run, 1).await;
+        }
+        self.ledgers.model.flush().await;
+        self.ledgers.other.flush().await;
+        Some(run)
+    }
+
+    fn end_one(&mut self, settled: bool) -> Option<usize> {
         let chosen = self.random.choose(&self.in_flight)?;
         let InFlight { run, amounts, grants } = self.in_flight.swap_remove(chosen);
         if settled {
@@ -257,8 +273,6 @@ impl World {
         } else {
             drop(grants);
         }
-        self.ledgers.model.flush().await;
-        self.ledgers.other.flush().await;
         Some(run)
     }
 

@@ -22,10 +22,14 @@ pub struct BadFilter(String);
 pub fn start_logging(format: LogFormat, filter: &str) -> Result<(), BadFilter> {
     let mut parsed = EnvFilter::try_new(filter).map_err(|_| BadFilter(filter.to_owned()))?;
     // The HTTP server tells of its threads at the level at which we tell of calls.
-    if !filter.contains("actix")
-        && let Ok(quieter) = "actix_server=warn".parse()
-    {
-        parsed = parsed.add_directive(quieter);
+    // And at the level of our own failures it tells of whatever a client sends that is not HTTP:
+    // a sandbox could fill the log with it.
+    if !filter.contains("actix") {
+        for quieter in ["actix_server=warn", "actix_http=off"] {
+            if let Ok(quieter) = quieter.parse() {
+                parsed = parsed.add_directive(quieter);
+            }
+        }
     }
     let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
     // A second start, as in tests, keeps the first one's settings.

@@ -73,6 +73,18 @@ pub struct ProviderSettings {
     pub base_url: Option<String>,
 }
 
+/// What the clients of the data plane may take up.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "each field is the setting of its name in SETTINGS")]
+pub struct ClientLimits {
+    pub max_bodies_bytes: usize,
+    pub max_connections: u32,
+    pub max_connections_per_address: u32,
+    pub head_timeout: Duration,
+    pub write_timeout: Duration,
+    pub idle_timeout: Duration,
+}
+
 /// Every setting, typed.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "each field is the setting of its name in SETTINGS")]
@@ -91,6 +103,7 @@ pub struct Config {
     pub base_paths: Vec<String>,
     pub max_body_bytes: usize,
     pub max_response_bytes: usize,
+    pub clients: ClientLimits,
     pub default_max_output: Tokens,
     pub min_output: Tokens,
     pub admission_wait: Duration,
@@ -157,6 +170,7 @@ impl Config {
             base_paths: read.base_paths(),
             max_body_bytes: read.size("MAX_BODY_BYTES", 10_485_760),
             max_response_bytes: read.size("MAX_RESPONSE_BYTES", 67_108_864),
+            clients: read.clients(),
             default_max_output: read.tokens("DEFAULT_MAX_OUTPUT_TOKENS", 16_384),
             min_output: read.tokens("MIN_OUTPUT_TOKENS", 256),
             admission_wait: read.seconds("ADMISSION_WAIT_SECONDS", 30, 0),

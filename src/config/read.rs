@@ -11,7 +11,7 @@ use crate::domain::usage::{MAX_TOKENS, Tokens};
 
 use super::secret::{self, secret_file};
 use super::settings::PROVIDER_PREFIXES;
-use super::{ConfigError, ProviderSettings};
+use super::{ClientLimits, ConfigError, ProviderSettings};
 
 /// Reads values one by one and remembers what was wrong.
 pub(super) struct Reader<'a> {
@@ -92,6 +92,17 @@ impl Reader<'_> {
 
     pub(super) fn size(&mut self, name: &str, default: usize) -> usize {
         usize::try_from(self.number(name, default as u64, 1024, 1 << 32)).unwrap_or(default)
+    }
+
+    pub(super) fn clients(&mut self) -> ClientLimits {
+        ClientLimits {
+            max_bodies_bytes: self.size("MAX_BODIES_BYTES", 268_435_456),
+            max_connections: self.count("MAX_CONNECTIONS", 8192),
+            max_connections_per_address: self.count("MAX_CONNECTIONS_PER_ADDRESS", 4096),
+            head_timeout: self.seconds("CLIENT_HEAD_TIMEOUT_SECONDS", 15, 1),
+            write_timeout: self.seconds("CLIENT_WRITE_TIMEOUT_SECONDS", 60, 1),
+            idle_timeout: self.seconds("CLIENT_IDLE_TIMEOUT_SECONDS", 75, 1),
+        }
     }
 
     /// The URL is a secret, so what is wrong with it is said without it.

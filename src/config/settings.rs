@@ -18,7 +18,7 @@ const fn setting(name: &'static str, default: &'static str, meaning: &'static st
 }
 
 /// Every setting but those of the providers, in the order of the documentation.
-pub const SETTINGS: [Setting; 34] = [
+pub const SETTINGS: [Setting; 40] = [
     setting("LISTEN_ADDR", "127.0.0.1:8080", "data plane: what sandboxes reach"),
     setting(
         "ADMIN_LISTEN_ADDR",
@@ -49,6 +49,32 @@ pub const SETTINGS: [Setting; 34] = [
     ),
     setting("MAX_BODY_BYTES", "10485760", "largest request body, decoded; larger gets 413"),
     setting("MAX_RESPONSE_BYTES", "67108864", "largest answer of a provider"),
+    setting(
+        "MAX_BODIES_BYTES",
+        "268435456",
+        "bytes of all request bodies over 64 KiB at once; one run may hold a quarter of them",
+    ),
+    setting(
+        "MAX_CONNECTIONS",
+        "8192",
+        "open connections of clients; fewer if the process may not open two files for each",
+    ),
+    setting(
+        "MAX_CONNECTIONS_PER_ADDRESS",
+        "4096",
+        "open connections of one address (of IPv6, one /64); sandboxes or a balancer may share one",
+    ),
+    setting(
+        "CLIENT_HEAD_TIMEOUT_SECONDS",
+        "15",
+        "longest that a client may take to send a request's head",
+    ),
+    setting(
+        "CLIENT_WRITE_TIMEOUT_SECONDS",
+        "60",
+        "longest that a client may read nothing of an answer that waits for it",
+    ),
+    setting("CLIENT_IDLE_TIMEOUT_SECONDS", "75", "longest that an idle connection is kept"),
     setting(
         "DEFAULT_MAX_OUTPUT_TOKENS",
         "16384",

@@ -1,14 +1,17 @@
 //! Who is calling, and for which run.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::RunAuth;
 use crate::domain::fault::{Code, Fault};
 use crate::domain::id::RunId;
 use crate::domain::key::{Credential, TokenHash};
 use crate::domain::reservation::Authority;
+use crate::limits::bodies::Owner;
 
-use super::directory::KnownRun;
+use super::directory::{KnownRun, NotFound};
 use super::{Gateway, Mode, unavailable};
 
 /// What a request brought to show who it is. Nothing of it has been believed yet.
@@ -18,6 +21,8 @@ pub struct Presented {
     pub credentials: Vec<Credential>,
     /// The runs that the header `X-Run-Id` and the query name, as often as they do.
     pub named_runs: Vec<String>,
+    /// The address that it came from.
+    pub from: Option<IpAddr>,
 }
 
 /// A credential that was found to be good.
@@ -28,6 +33,16 @@ pub enum Identity {
     RunId(Arc<KnownRun>),
     /// None, where none is needed.
     Anonymous,
+}
+
+impl Identity {
+    /// Whose the bytes of its body are.
+    pub fn owner(&self) -> Owner {
+        match self {
+            Self::Token(run, _) | Self::RunId(run) => Owner::Run(Arc::clone(&run.bodies)),
+            Self::Anonymous => Owner::Anonymous,
+        }
+    }
 }
 
 /// A call's run, and by what right it is called for.
@@ -81,15 +96,15 @@ impl Gateway {
             None => None,
             Some(Credential::RunToken(hash)) => self
                 .directory
-                .by_token(hash)
+                .by_token(hash, self.stranger(presented))
                 .await
-                .map_err(unavailable)?
+                .map_err(not_found)?
                 .map(|run| Identity::Token(run, hash)),
             Some(Credential::RunId(id)) => self
                 .directory
-                .by_id(id)
+                .by_id(id, self.stranger(presented))
                 .await
-                .map_err(unavailable)?
+                .map_err(not_found)?
                 .filter(|run| self.bare_id_is_enough(run))
                 .map(Identity::RunId),
             Some(Credential::InferenceKey(_) | Credential::Foreign(_)) => None,
@@ -129,7 +144,7 @@ impl Gateway {
         let caller = match identity {
             Identity::Token(run, hash) => Caller { run, authority: Authority::Token(hash) },
             Identity::RunId(run) => Caller { run, authority: Authority::RunId },
-            Identity::Anonymous => return self.anonymous(named).await,
+            Identity::Anonymous => return self.anonymous(named, presented).await,
         };
         if named.is_some_and(|id| id != caller.run.id) {
             return Err(mismatch());
@@ -137,7 +152,16 @@ impl Gateway {
         Ok(caller)
     }
 
-    async fn anonymous(&self, named: Option<RunId>) -> Result<Caller, Fault> {
+    /// The address whose questions in vain are counted. In dev mode nobody is a stranger.
+    fn stranger(&self, presented: &Presented) -> Option<IpAddr> {
+        presented.from.filter(|_| self.mode == Mode::Serve)
+    }
+
+    async fn anonymous(
+        &self,
+        named: Option<RunId>,
+        presented: &Presented,
+    ) -> Result<Caller, Fault> {
         let id = named.or(self.default_run).ok_or_else(|| {
             Fault::new(
                 Code::RunIdRequired,
@@ -146,7 +170,8 @@ impl Gateway {
             )
             .param("run_id")
         })?;
-        let run = self.directory.by_id(id).await.map_err(unavailable)?.ok_or_else(run_not_found)?;
+        let found = self.directory.by_id(id, self.stranger(presented)).await.map_err(not_found)?;
+        let run = found.ok_or_else(run_not_found)?;
         if !self.bare_id_is_enough(&run) {
             return Err(invalid_key());
         }
@@ -159,6 +184,27 @@ impl Gateway {
         let by_id = self.mode == Mode::Dev || self.policy.run_auth == RunAuth::RunId;
         by_id && !run.terms.require_token
     }
+}
+
+/// It could not be found out who is calling.
+fn not_found(problem: NotFound) -> Fault {
+    match problem {
+        NotFound::Ledger(error) => unavailable(error),
+        NotFound::TooMany(wait) => too_many_strangers(wait),
+    }
+}
+
+/// Says nothing about the credential: it was not looked at.
+fn too_many_strangers(wait: Duration) -> Fault {
+    let seconds = u32::try_from(wait.as_secs()).unwrap_or(60) + 1;
+    Fault::new(
+        Code::RateLimited,
+        format!(
+            "Too many credentials and runs that do not exist were named from this address. Try \
+             again in {seconds} s."
+        ),
+    )
+    .retry_after(seconds)
 }
 
 fn mismatch() -> Fault {

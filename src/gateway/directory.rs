@@ -4,6 +4,7 @@
 //! Nothing is admitted on what stands here. The ledger decides; this only saves it questions.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ use crate::domain::money::Usd;
 use crate::domain::run::{RunSnapshot, RunStanding, RunTerms};
 use crate::ledger::queue::RunQueue;
 use crate::ledger::{Ledger, LedgerError, RunKey};
+use crate::limits::bodies::Bytes;
+use crate::limits::strangers::Strangers;
 use crate::limits::{Concurrency, RequestRate};
 
 /// How long a run that nobody calls for is remembered.
@@ -37,6 +40,10 @@ pub struct KnownRun {
     pub queue: Arc<RunQueue>,
     /// The number of its calls.
     pub concurrency: Arc<Concurrency>,
+    /// The number of its readings of its usage.
+    pub reads: Arc<Concurrency>,
+    /// The bytes of its large bodies.
+    pub bodies: Arc<Bytes>,
     /// The pace of its calls, if it has a limit.
     pub rate: Option<RequestRate>,
     /// Only one of its prompts is counted at a time.
@@ -58,6 +65,8 @@ impl KnownRun {
             budgets: snapshot.budgets,
             queue: Arc::default(),
             concurrency: Arc::default(),
+            reads: Arc::default(),
+            bodies: Arc::default(),
             rate: rate.map(RequestRate::per_minute),
             counting: Arc::default(),
             changed: Notify::new(),
@@ -142,7 +151,22 @@ pub struct Directory {
     tokens: RwLock<HashMap<TokenHash, RunId>>,
     halt: CancellationToken,
     lookups: Semaphore,
+    strangers: Strangers,
 }
+
+/// Why it could not be found out whose a credential is.
+#[derive(Debug)]
+pub enum NotFound {
+    /// The ledger could not answer.
+    Ledger(LedgerError),
+    /// Too much was asked in vain from that address; the time until it may ask again.
+    TooMany(Duration),
+}
+
+/// How many questions in vain an address may ask at once, and how long until it may ask another.
+/// Sandboxes may share an address, and each of them may be wrong a few times.
+const STRANGERS_BURST: u32 = 200;
+const STRANGERS_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How many look-ups of unknown runs and tokens are under way at once.
 const MAX_LOOKUPS: usize = 3;
@@ -156,34 +180,44 @@ impl Directory {
             tokens: RwLock::default(),
             halt,
             lookups: Semaphore::new(MAX_LOOKUPS),
+            strangers: Strangers::new(STRANGERS_BURST, STRANGERS_INTERVAL),
         }
     }
 
-    /// The run of this id, asked of the ledger the first time.
+    /// The run of this id, asked of the ledger the first time, and only so often in vain `from` an
+    /// address.
     ///
     /// # Errors
-    /// If the ledger cannot answer.
-    pub async fn by_id(&self, id: RunId) -> Result<Option<Arc<KnownRun>>, LedgerError> {
+    /// If the ledger cannot answer, or is not asked.
+    pub async fn by_id(
+        &self,
+        id: RunId,
+        from: Option<IpAddr>,
+    ) -> Result<Option<Arc<KnownRun>>, NotFound> {
         if let Some(known) = self.known(id) {
             return Ok(Some(known));
         }
-        let found = self.look_up(RunKey::Id(id)).await?;
+        let found = self.look_up(RunKey::Id(id), from).await?;
         Ok(found.map(|snapshot| self.meet(snapshot)))
     }
 
     /// The run whose current attempt has this token. A token that is not known to be current is
-    /// asked of the ledger every time.
+    /// asked of the ledger every time, and only so often in vain `from` an address.
     ///
     /// # Errors
-    /// If the ledger cannot answer.
-    pub async fn by_token(&self, hash: TokenHash) -> Result<Option<Arc<KnownRun>>, LedgerError> {
+    /// If the ledger cannot answer, or is not asked.
+    pub async fn by_token(
+        &self,
+        hash: TokenHash,
+        from: Option<IpAddr>,
+    ) -> Result<Option<Arc<KnownRun>>, NotFound> {
         let cached = self.tokens.read().get(&hash).copied();
         if let Some(known) = cached.and_then(|id| self.known(id))
             && known.standing().token == hash
         {
             return Ok(Some(known));
         }
-        let found = self.look_up(RunKey::Token(hash)).await?;
+        let found = self.look_up(RunKey::Token(hash), from).await?;
         Ok(found.map(|snapshot| {
             self.tokens.write().insert(hash, snapshot.id);
             self.meet(snapshot)
@@ -245,6 +279,7 @@ impl Directory {
 
     /// Forgets runs that nobody called for in a while, and tokens that are no longer theirs.
     pub fn forget_idle(&self) {
+        self.strangers.forget(Instant::now());
         let mut runs = self.runs.write();
         runs.retain(|_, known| {
             Arc::strong_count(known) > 1 || known.last_used.lock().elapsed() < FORGET_AFTER
@@ -262,10 +297,24 @@ impl Directory {
     }
 
     /// Asks the ledger about somebody who was not met. Anybody can make us ask, so only a few ask
-    /// at once and never take the connections that orchestrators need.
-    async fn look_up(&self, key: RunKey) -> Result<Option<RunSnapshot>, LedgerError> {
+    /// at once and never take the connections that orchestrators need, and no address asks in vain
+    /// for long.
+    async fn look_up(
+        &self,
+        key: RunKey,
+        from: Option<IpAddr>,
+    ) -> Result<Option<RunSnapshot>, NotFound> {
+        let take = |address| self.strangers.take(address, Instant::now());
+        let question = from.map(take).transpose().map_err(NotFound::TooMany)?;
         let _place = self.lookups.acquire().await;
-        self.ledger.find(key).await
+        let found = self.ledger.find(key).await;
+        // A ledger that is away is not the address's fault either.
+        if !matches!(found, Ok(None))
+            && let Some(question) = question
+        {
+            question.give_back();
+        }
+        found.map_err(NotFound::Ledger)
     }
 
     fn meet(&self, snapshot: RunSnapshot) -> Arc<KnownRun> {

@@ -3,6 +3,7 @@
 //! Handlers turn a request into typed values, call one use case, and turn its result into an
 //! answer. They know no SQL and no provider.
 
+pub mod connection;
 pub mod request_id;
 pub mod respond;
 pub mod decode;

@@ -1,4 +1,5 @@
-//! How many calls of a run at once, and how many a minute. Both are per gateway process.
+//! What is bounded within one gateway process: a run's calls at once and a minute, connections, the
+//! bytes of bodies, questions of strangers.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -9,6 +10,10 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+
+pub mod connections;
+pub mod bodies;
+pub mod strangers;
 
 /// How many calls of one run are under way on this gateway, waiting ones included.
 #[derive(Debug, Default)]

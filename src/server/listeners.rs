@@ -2,10 +2,9 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::dev::Server;
-use actix_web::{App, HttpServer, web};
+use actix_web::web;
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::SecretString;
 
@@ -13,19 +12,18 @@ use crate::config::Config;
 use crate::gateway::{Gateway, Mode};
 use crate::http::respond::Manners;
 use crate::http::{data, operator};
+use crate::limits::bodies::Bodies;
 use crate::simulator::{self, SimulatorOptions};
 use crate::upstream::{Client, Trust};
 
 use super::StartError;
+use super::door::Door;
 
-/// How long a client may take to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long an idle connection of a client is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// How long a stopping server waits for its connections, in seconds. By then every call has ended.
-const STOP_SECONDS: u64 = 2;
+/// Bytes of an answer that the kernel takes for a client that does not read them. More would only
+/// hide for longer that he does not.
+const SEND_BUFFER: usize = 256 << 10;
 /// Threads of the control plane and of the simulated provider.
 const SIDE_WORKERS: usize = 1;
 
@@ -56,6 +54,7 @@ pub(super) fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpList
         let socket = socket(family, SocketType::STREAM, None)?;
         rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
         sockopt::set_socket_reuseaddr(&socket, true)?;
+        sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER)?;
         bind(&socket, &address)?;
         listen(&socket, BACKLOG)?;
         let listener = TcpListener::from(socket);
@@ -99,26 +98,16 @@ pub(super) fn data_plane(
     let (manners, max_body_bytes) = (planes.manners, config.max_body_bytes);
     let base_paths = config.base_paths.clone();
     let document = data::document(&gateway, manners, &base_paths);
-    let server = HttpServer::new(move || {
-        let base_paths = base_paths.clone();
+    let bodies = Bodies::new(config.clients.max_bodies_bytes, max_body_bytes);
+    let door = Door::of_data(listener, config)?;
+    door.serve(config.workers, move |service| {
         let client = Client::new(trust.clone(), connect);
-        let gateway = Arc::clone(&gateway);
+        let (gateway, bodies) = (Arc::clone(&gateway), Arc::clone(&bodies));
         let document = document.clone();
-        let plane = data::Plane { gateway, manners, client, max_body_bytes, document };
-        App::new()
-            .app_data(web::Data::new(plane))
-            .configure(move |config| data::mount(config, &base_paths))
+        let plane = data::Plane { gateway, manners, client, max_body_bytes, bodies, document };
+        service.app_data(web::Data::new(plane));
+        data::mount(service, &base_paths);
     })
-    .workers(config.workers)
-    .tcp_nodelay(true)
-    .h1_allow_half_closed(false)
-    .keep_alive(KEEP_ALIVE)
-    .client_request_timeout(HEAD_TIMEOUT)
-    .shutdown_timeout(STOP_SECONDS)
-    .disable_signals()
-    .listen(listener)
-    .map_err(StartError::Serve)?;
-    Ok(server.run())
 }
 
 /// The control plane.
@@ -136,17 +125,8 @@ pub(super) fn control_plane(
         max_body_bytes: config.max_body_bytes,
         document: operator::document(planes.gateway.mode, planes.manners),
     });
-    let server = HttpServer::new(move || {
-        App::new().app_data(operator.clone()).configure(operator::configure)
+    Door::of_control(listener, config)?.serve(SIDE_WORKERS, move |service| {
+        service.app_data(operator.clone());
+        operator::configure(service);
     })
-    .workers(SIDE_WORKERS)
-    .tcp_nodelay(true)
-    .h1_allow_half_closed(false)
-    .keep_alive(KEEP_ALIVE)
-    .client_request_timeout(HEAD_TIMEOUT)
-    .shutdown_timeout(STOP_SECONDS)
-    .disable_signals()
-    .listen(listener)
-    .map_err(StartError::Serve)?;
-    Ok(server.run())
 }

@@ -27,6 +27,8 @@ use crate::{jobs, telemetry};
 pub mod access;
 pub mod admin_token;
 pub mod listeners;
+mod door;
+mod socket;
 pub mod private;
 pub mod shutdown;
 

@@ -5,12 +5,14 @@ use std::convert::Infallible;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 
 use crate::domain::fault::Fault;
 use crate::gateway::inference::{ModelCall, Reply, Standing};
+use crate::limits::bodies::Held;
 
-use super::super::decode::read_json;
+use super::super::decode::{check_headers, is_heavy, read_json};
 use super::super::openapi::EVENT_STREAM;
 use super::super::respond::{answer, hang_up, refuse, tell_standing};
 use super::{Plane, answered, presented};
@@ -73,8 +75,8 @@ async fn call(
     id: &str,
     standing: &mut Standing,
 ) -> Result<HttpResponse, Fault> {
-    let read = read_json(request.headers(), &mut payload, plane.max_body_bytes).await;
-    let body = match read {
+    let mut held = None;
+    let body = match read(request, &mut payload, plane, &mut held).await {
         Ok(body) => body,
         Err(fault) => {
             return Ok(hang_up(refuse(&fault, id, plane.manners, standing), payload));
@@ -101,4 +103,21 @@ async fn call(
             .insert_header(("x-accel-buffering", "no"))
             .streaming(relay.map(Ok::<_, Infallible>)),
     })
+}
+
+/// Reads a call's body. If it may become large, only that of a good credential, and its bytes are
+/// counted as its run's for as long as `held` lives.
+async fn read(
+    request: &HttpRequest,
+    payload: &mut web::Payload,
+    plane: &Plane,
+    held: &mut Option<Held>,
+) -> Result<Bytes, Fault> {
+    let limit = plane.max_body_bytes;
+    if is_heavy(request.headers()) {
+        check_headers(request.headers(), limit)?;
+        let identity = plane.gateway.authenticate(&presented(request)?).await?;
+        *held = Some(plane.bodies.begin(identity.owner()));
+    }
+    read_json(request, payload, limit, held.as_mut()).await
 }

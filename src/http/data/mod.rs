@@ -11,6 +11,7 @@ use crate::domain::key::Credential;
 use crate::gateway::Gateway;
 use crate::gateway::caller::Presented;
 use crate::gateway::inference::Standing;
+use crate::limits::bodies::Bodies;
 use crate::upstream::Client;
 
 use super::request_id::request_id;
@@ -36,6 +37,8 @@ pub struct Plane {
     pub client: Client,
     /// Largest body, decoded.
     pub max_body_bytes: usize,
+    /// What all workers count of large bodies.
+    pub bodies: Arc<Bodies>,
     /// What [`document`] wrote.
     pub document: Bytes,
 }
@@ -103,7 +106,8 @@ async fn answered(
 /// Everything before a request's body that says who is calling.
 fn presented(request: &HttpRequest) -> Result<Presented, Fault> {
     let headers = request.headers();
-    let mut shown = Presented::default();
+    let mut shown =
+        Presented { from: request.peer_addr().map(|peer| peer.ip()), ..Presented::default() };
     let mut add = |credential: Credential| {
         if !shown.credentials.contains(&credential) {
             shown.credentials.push(credential);

@@ -30,6 +30,7 @@ const OF_RUN: &[Code] = &[
     Code::RunIdMismatch,
     Code::RunIdRequired,
     Code::RunNotFound,
+    Code::RateLimited,
     Code::Unavailable,
 ];
 const OF_MODEL: &[Code] = &[
@@ -38,6 +39,7 @@ const OF_MODEL: &[Code] = &[
     Code::RunIdRequired,
     Code::RunNotFound,
     Code::NotFound,
+    Code::RateLimited,
     Code::Unavailable,
 ];
 const OF_CALL: &[Code] = &[

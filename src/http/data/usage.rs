@@ -3,12 +3,16 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use crate::domain::fault::Fault;
+use crate::domain::fault::{Code, Fault};
 use crate::gateway::caller::{invalid_key, run_not_found};
 
 use super::super::respond::answer;
 use super::super::usage_view::UsageView;
 use super::{Plane, answered, presented};
+
+/// How many readings of one run are under way or wait at once, so that it is never long until it is
+/// another run's turn.
+const READS_PER_RUN: u32 = 8;
 
 /// `GET /v1/usage` and `GET /agents/usage`
 pub(super) async fn of_run(request: HttpRequest, plane: web::Data<Plane>) -> HttpResponse {
@@ -18,6 +22,13 @@ pub(super) async fn of_run(request: HttpRequest, plane: web::Data<Plane>) -> Htt
         let identity = gateway.authenticate(&presented).await?;
         let caller = gateway.name_run(identity, &presented, &[]).await?;
         standing.run = Some(caller.run.id);
+        let Some(_place) = caller.run.reads.try_enter(READS_PER_RUN) else {
+            return Err(Fault::new(
+                Code::RateLimited,
+                "This run reads its usage too often at once. Try again when one answer has come.",
+            )
+            .retry_after(1));
+        };
         let record = gateway.usage(caller.run.id).await?;
         let record = record.ok_or_else(|| match caller.authority {
             crate::domain::reservation::Authority::Token(_) => invalid_key(),

@@ -73,7 +73,7 @@ impl Exchange {
     /// refused whoever sends it; what else is wrong with a body only its sender may hear.
     pub(super) async fn body(&self, mut payload: web::Payload) -> Result<Body, Fault> {
         let limit = self.operator.max_body_bytes;
-        let read = decode::read_json(self.request.headers(), &mut payload, limit).await;
+        let read = decode::read_json(&self.request, &mut payload, limit, None).await;
         if read.is_err() {
             self.unread.replace(Some(payload));
         }

@@ -55,7 +55,7 @@ async fn an_abort_cuts_the_calls_of_this_gateway_before_it_answers() {
     let app = App::new().await;
     let run = app.running("1").await;
     let id = RunId::parse(&run).unwrap();
-    let known = app.gateway.directory.by_id(id).await.unwrap().unwrap();
+    let known = app.gateway.directory.by_id(id, None).await.unwrap().unwrap();
     let cut = known.cut_token(Attempt::FIRST);
     let held = app.reserve(&run, "0.5").await;
     let path = format!("POST /runs/{run}/close");

@@ -44,7 +44,7 @@ fn send(stage: &Stage, run: &Run, body: &Value, id: &str) -> JoinHandle<Answer> 
 async fn under_way(stage: &Stage, run: &Run, count: u32) {
     let id = RunId::parse(&run.id).unwrap();
     for _ in 0..1000 {
-        let known = stage.gateway.running.gateway.directory.by_id(id).await.unwrap().unwrap();
+        let known = stage.gateway.running.gateway.directory.by_id(id, None).await.unwrap().unwrap();
         if known.concurrency.taken() == count {
             return;
         }

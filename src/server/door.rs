@@ -1,0 +1,213 @@
+//! A listener and whoever may come in by it: how many, and with how much patience.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, Request, Response};
+use actix_service::{
+    IntoServiceFactory as _, Service as _, ServiceFactoryExt as _, apply_fn_factory, map_config,
+};
+use actix_web::body::BoxBody;
+use actix_web::dev::{AppConfig, Server, fn_service};
+use actix_web::{App, Error, web};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::config::Config;
+use crate::http::connection::{Connection, Served};
+use crate::limits::connections::Connections;
+
+use super::StartError;
+use super::socket::{Patience, Socket};
+
+/// How long a stopping server waits for its connections, in seconds. By then every call has ended.
+const STOP_SECONDS: u64 = 2;
+/// How long a client whose connection is closed may take to take note of it.
+const DISCONNECT: Duration = Duration::from_secs(1);
+/// Connections of the control plane, whose clients are trusted but may be many.
+const MAX_CONTROL_CONNECTIONS: usize = 1024;
+/// How many connections that are turned away are told so at once; the others are only closed.
+const MAX_TURNED_AWAY: usize = 256;
+/// Files for whatever else the process has open: the database, the listeners, the log.
+const OTHER_FILES: u64 = 256;
+
+/// What a client is told for whom there is no room.
+const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: application/json\r\n\
+    content-length: 178\r\n\
+    retry-after: 1\r\n\
+    x-error-origin: gateway\r\n\
+    connection: close\r\n\r\n\
+    {\"error\":{\"message\":\"This gateway has too many open connections. Nothing was sent; try \
+    again shortly.\",\"type\":\"server_error\",\"code\":\"unavailable\",\"param\":null,\
+    \"request_id\":null}}";
+
+/// A listener before it serves.
+pub(super) struct Door {
+    listener: TcpListener,
+    address: SocketAddr,
+    connections: Arc<Connections>,
+    patience: Patience,
+}
+
+impl Door {
+    /// The data plane's.
+    pub(super) fn of_data(listener: TcpListener, config: &Config) -> Result<Self, StartError> {
+        let per_address = as_usize(config.clients.max_connections_per_address);
+        let wanted = as_usize(config.clients.max_connections);
+        // Every connection may have another one, to a provider, behind it.
+        let possible = usize::try_from(files().saturating_sub(OTHER_FILES) / 2);
+        let most = wanted.min(possible.unwrap_or(usize::MAX)).max(1);
+        if most < wanted {
+            tracing::warn!(
+                wanted,
+                connections = most,
+                "start.connections: fewer than MAX_CONNECTIONS, because this process may open too \
+                 few files (ulimit -n)"
+            );
+        }
+        Self::new(listener, config, Connections::new(most, per_address))
+    }
+
+    /// The control plane's. Nobody on the data plane takes its places.
+    pub(super) fn of_control(listener: TcpListener, config: &Config) -> Result<Self, StartError> {
+        let most = MAX_CONTROL_CONNECTIONS;
+        Self::new(listener, config, Connections::new(most, most))
+    }
+
+    fn new(
+        listener: TcpListener,
+        config: &Config,
+        connections: Arc<Connections>,
+    ) -> Result<Self, StartError> {
+        let address = listener.local_addr().map_err(StartError::Serve)?;
+        let patience = Patience {
+            head: config.clients.head_timeout,
+            idle: config.clients.idle_timeout,
+            write: config.clients.write_timeout,
+        };
+        Ok(Self { listener, address, connections, patience })
+    }
+
+    /// Serves what `configure` mounts.
+    pub(super) fn serve(
+        self,
+        workers: usize,
+        configure: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    ) -> Result<Server, StartError> {
+        let Self { listener, address, connections, patience } = self;
+        let builder = Server::build();
+        let stopping = builder.graceful_shutdown_signal();
+        let turned_away = Arc::new(AtomicUsize::new(0));
+        let factory = move || {
+            let (connections, turned_away) = (Arc::clone(&connections), Arc::clone(&turned_away));
+            let accept = fn_service(move |stream: TcpStream| {
+                let (connections, turned_away) =
+                    (Arc::clone(&connections), Arc::clone(&turned_away));
+                async move {
+                    match let_in(stream, &connections, patience) {
+                        Ok(let_in) => Ok(let_in),
+                        Err(stream) => {
+                            turn_away(stream, &turned_away).await;
+                            Err(DispatchError::Io(io::ErrorKind::ConnectionRefused.into()))
+                        }
+                    }
+                }
+            });
+            let app = App::new().configure(&configure).into_factory();
+            let app = app.map_err(|error: Error| error.error_response());
+            let app = apply_fn_factory(app, |request: Request, app| {
+                let serving = request.conn_data::<Rc<Connection>>().map(Connection::begin);
+                let answering = app.call(request);
+                async move {
+                    let answer: Response<BoxBody> = answering.await?.into();
+                    Ok(answer.map_body(|_, body| Served::new(body, serving)))
+                }
+            });
+            let stopping = stopping.clone();
+            let http = HttpService::build()
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
+                .keep_alive(patience.idle)
+                .client_request_timeout(patience.head)
+                .client_disconnect_timeout(DISCONNECT)
+                .h1_allow_half_closed(false)
+                .local_addr(address)
+                .on_connect_ext(|socket: &Socket, data| {
+                    data.insert(Rc::clone(socket.connection()));
+                })
+                .h1(map_config(app, |()| AppConfig::default()));
+            accept.and_then(http)
+        };
+        let server = builder
+            .workers(workers)
+            .shutdown_timeout(STOP_SECONDS)
+            .disable_signals()
+            .listen("http", listener, factory)
+            .map_err(StartError::Serve)?;
+        Ok(server.run())
+    }
+}
+
+/// Gives a connection its place, or the connection back.
+fn let_in(
+    stream: TcpStream,
+    connections: &Arc<Connections>,
+    patience: Patience,
+) -> Result<(Socket, Option<SocketAddr>), TcpStream> {
+    let peer = stream.peer_addr().ok();
+    let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let Some(place) = connections.enter(address) else { return Err(stream) };
+    // Only a delay would come of it if this failed.
+    let _delayed = stream.set_nodelay(true);
+    Ok((Socket::new(stream, patience, place), peer))
+}
+
+/// Tells a client that there is no room, and waits a moment for him to read it: what he has sent
+/// would otherwise make the kernel reset the connection under the answer.
+async fn turn_away(mut stream: TcpStream, turned_away: &AtomicUsize) {
+    metrics::counter!("rungate_connections_refused_total").increment(1);
+    let add = |now: usize| (now < MAX_TURNED_AWAY).then_some(now + 1);
+    if turned_away.fetch_update(Ordering::AcqRel, Ordering::Acquire, add).is_err() {
+        return;
+    }
+    let told = async {
+        let mut unread = [0_u8; 4096];
+        let _gone = stream.write_all(NO_ROOM).await;
+        let _gone = stream.shutdown().await;
+        while matches!(stream.read(&mut unread).await, Ok(read) if read > 0) {}
+    };
+    let _listened_or_not = tokio::time::timeout(DISCONNECT, told).await;
+    turned_away.fetch_sub(1, Ordering::AcqRel);
+}
+
+fn as_usize(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+/// How many files this process may open.
+fn files() -> u64 {
+    use rustix::process::{Resource, getrlimit};
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_without_a_place_is_told_is_an_answer_of_its_length() {
+        let text = std::str::from_utf8(NO_ROOM).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        let _json: serde_json::Value = serde_json::from_str(body).unwrap();
+    }
+}

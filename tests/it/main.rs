@@ -30,3 +30,4 @@ mod holding;
 mod openapi;
 mod threats;
 mod fuzz;
+mod edge;

@@ -140,7 +140,7 @@ fn run(command: Command, config: &Config, log_is_set: bool) -> anyhow::Result<Ex
     let serves = matches!(command, Command::Serve | Command::Simulate(_) | Command::CheckConfig);
     let filter = if serves || log_is_set { config.rust_log.as_str() } else { "warn" };
     telemetry::start_logging(config.log_format, filter)?;
-    let plane = || ControlPlane::new(&config.rungate_url, server::admin_token::known(config));
+    let plane = || ControlPlane::new(config.rungate_url.expose_secret(), server::admin_token::known(config));
     runtime.block_on(async {
         match command {
             Command::Dev => dev::run(config).await,

@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::env::VarError;
 use std::path::Path;
 
+use secrecy::{ExposeSecret as _, SecretString};
+use zeroize::Zeroizing;
+
 use super::{
     ConfigError, SETTINGS, provider_settings, secret_file, secret_settings, unknown_names,
 };
@@ -11,7 +14,7 @@ use super::{
 /// The environment of the process and the file `.env` of its working directory.
 #[derive(Debug, Default)]
 pub struct Environment {
-    file: HashMap<String, String>,
+    file: HashMap<String, SecretString>,
     errors: Vec<ConfigError>,
 }
 
@@ -34,7 +37,9 @@ impl Environment {
     pub fn get(&self, name: &str) -> Option<String> {
         match std::env::var(name) {
             Ok(value) => Some(value),
-            Err(VarError::NotPresent) => self.file.get(name).cloned(),
+            Err(VarError::NotPresent) => {
+                self.file.get(name).map(|value| value.expose_secret().to_owned())
+            }
             Err(VarError::NotUnicode(_)) => None,
         }
     }
@@ -54,7 +59,7 @@ impl Environment {
     fn of_file(path: &Path) -> Self {
         let mut environment = Self::default();
         let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
+            Ok(bytes) => Zeroizing::new(bytes),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return environment,
             Err(error) => {
                 environment.wrong(".env", format!("cannot be read ({})", error.kind()));
@@ -72,7 +77,7 @@ impl Environment {
         for entry in dotenvy::from_read_iter(text.as_bytes()) {
             match entry {
                 Ok((name, value)) => {
-                    self.file.insert(name, value);
+                    self.file.insert(name, value.into());
                 }
                 Err(dotenvy::Error::LineParse(broken, _)) => {
                     // The line may hold a secret, so only its number is told.

@@ -69,8 +69,8 @@ pub struct ProviderSettings {
     pub prefix: &'static str,
     /// Its key.
     pub api_key: Option<SecretString>,
-    /// Where it lives, if not where the registry says.
-    pub base_url: Option<String>,
+    /// Where it lives, if not where the registry says. It may hold a login.
+    pub base_url: Option<SecretString>,
 }
 
 /// What the clients of the data plane may take up.
@@ -123,7 +123,7 @@ pub struct Config {
     pub workers: usize,
     pub log_format: LogFormat,
     pub rust_log: String,
-    pub rungate_url: String,
+    pub rungate_url: SecretString,
     pub providers: Vec<ProviderSettings>,
 }
 
@@ -202,7 +202,10 @@ impl Config {
                 LogFormat::parse,
             ),
             rust_log: read.log_filter(),
-            rungate_url: read.text("RUNGATE_URL").unwrap_or_else(|| "http://127.0.0.1:8081".into()),
+            rungate_url: read
+                .text("RUNGATE_URL")
+                .unwrap_or_else(|| "http://127.0.0.1:8081".to_owned())
+                .into(),
             providers: read.providers(),
         };
         if read.errors.is_empty() { Ok(config) } else { Err(read.errors) }

@@ -152,7 +152,11 @@ impl Reader<'_> {
             if api_key.as_ref().is_some_and(|key| !is_header_text(key.expose_secret())) {
                 self.wrong(&key_name, "holds characters that no HTTP header can carry");
             }
-            providers.push(ProviderSettings { prefix, api_key, base_url });
+            providers.push(ProviderSettings {
+                prefix,
+                api_key,
+                base_url: base_url.map(Into::into),
+            });
         }
         providers
     }

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use secrecy::SecretString;
+use zeroize::Zeroizing;
 
 /// Largest file of a secret, in bytes.
 const LARGEST: u64 = 65_536;
@@ -24,7 +25,7 @@ pub(super) fn read(path: &str) -> Result<SecretString, String> {
         ErrorKind::InvalidData => "names a file that is not UTF-8".to_owned(),
         kind => format!("names a file that cannot be read ({kind})"),
     };
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::new());
     let file = File::open(path).map_err(unreadable)?;
     let length = file.take(LARGEST + 1).read_to_string(&mut text).map_err(unreadable)?;
     if length as u64 > LARGEST {

@@ -7,8 +7,9 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::id::RunId;
 
@@ -68,7 +69,7 @@ impl NewRunToken {
     /// If the operating system has no randomness to give.
     pub fn generate() -> Result<Self, NoRandomness> {
         let secret = random_secret(RUN_TOKEN_PREFIX)?;
-        Ok(Self { hash: TokenHash::of(&secret), secret: secret.into() })
+        Ok(Self { hash: TokenHash::of(secret.expose_secret()), secret })
     }
 }
 
@@ -76,10 +77,11 @@ impl NewRunToken {
 ///
 /// # Errors
 /// If the operating system has no randomness to give.
-pub fn random_secret(prefix: &str) -> Result<String, NoRandomness> {
-    let mut bytes = [0_u8; SECRET_BYTES];
-    getrandom::fill(&mut bytes).map_err(|_| NoRandomness)?;
-    Ok(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)))
+pub fn random_secret(prefix: &str) -> Result<SecretString, NoRandomness> {
+    let mut bytes = Zeroizing::new([0_u8; SECRET_BYTES]);
+    getrandom::fill(&mut *bytes).map_err(|_| NoRandomness)?;
+    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes));
+    Ok(format!("{prefix}{}", *text).into())
 }
 
 /// What a client presented, by its look. Nothing has been looked up yet.

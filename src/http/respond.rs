@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_http::ConnectionType;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -75,6 +76,15 @@ pub fn refuse(
 /// end, however long that takes, but closes on one that is still held.
 pub fn hang_up(response: HttpResponse, unread: web::Payload) -> HttpResponse {
     response.map_body(|_, body| BoxBody::new(LastWords { body, _unread: unread }))
+}
+
+/// An answer after which the connection is closed, if the gateway is leaving: whoever sends the
+/// next request finds another gateway, and no connection that is about to be cut.
+pub fn last_answer(mut answer: HttpResponse, leaving: bool) -> HttpResponse {
+    if leaving {
+        answer.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    answer
 }
 
 /// The body of an answer, and what the client has not finished sending.
@@ -188,18 +198,25 @@ fn retry_after(fault: &Fault, status: StatusCode) -> Option<u32> {
     fault.retry_after_seconds().or(wanted)
 }
 
-/// One line for each failure, at the level of whoever has to act on it. What clients and providers
-/// wrote stands in it escaped, so that none of it can look like another line.
+/// One line for each failure, at the level of whoever has to act on it. What clients wrote stands
+/// in it escaped, so that none of it can look like another line. What providers wrote does not:
+/// they repeat prompts, which belong in no log.
 fn log(fault: &Fault, request_id: &str, standing: &Standing) {
     let code = fault.code();
     let status = code.status();
     let run = standing.run.map(tracing::field::display);
+    let says = fault.upstream_verdict().is_none().then(|| fault.message());
+    let says = says.map(tracing::field::debug);
     metrics::counter!("rungate_refusals_total", "code" => code.as_str()).increment(1);
     match status {
         500.. => tracing::warn!(
-            request.id = request_id, run.id = run, code = code.as_str(), status,
-            says = ?fault.message(), reason = fault.internal_reason(),
-            upstream = ?fault.upstream_failure(),
+            request.id = request_id,
+            run.id = run,
+            code = code.as_str(),
+            status,
+            says,
+            reason = fault.internal_reason(),
+            upstream.status = fault.upstream_failure().and_then(|failure| failure.status),
             "request.failed"
         ),
         _ => tracing::debug!(
@@ -207,7 +224,7 @@ fn log(fault: &Fault, request_id: &str, standing: &Standing) {
             run.id = run,
             code = code.as_str(),
             status,
-            says = ?fault.message(),
+            says,
             "request.refused"
         ),
     }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use reqwest::Url;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::Config;
 use crate::domain::id::RunId;
@@ -33,7 +33,8 @@ pub fn of(
         let settings =
             config.providers.iter().find(|known| known.prefix == provider.settings_prefix);
         let Some(settings) = settings else { continue };
-        let (mut base, mut key) = (settings.base_url.as_deref(), settings.api_key.as_ref());
+        let base = settings.base_url.as_ref().map(ExposeSecret::expose_secret);
+        let (mut base, mut key) = (base, settings.api_key.as_ref());
         if mode == Mode::Dev {
             let prefix = provider.settings_prefix;
             key = key.filter(|key| !ignored(is_ours(key), prefix, "API_KEY"));

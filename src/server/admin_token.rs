@@ -5,7 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
+use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::domain::key::random_secret;
@@ -61,15 +62,15 @@ pub fn load(config: &Config) -> Result<AdminToken, StartError> {
         return Ok(AdminToken::Kept(kept, path));
     }
     let secret = random_secret(PREFIX)?;
-    let kept = keep(&config.data_dir, &path, &secret);
+    let kept = keep(&config.data_dir, &path, secret.expose_secret());
     kept.map_err(|error| StartError::AdminToken(config.data_dir.clone(), error))?;
     // Another gateway that started at the same moment may have been faster; then its token holds.
-    let secret = read(&path).unwrap_or_else(|| secret.into());
+    let secret = read(&path).unwrap_or(secret);
     Ok(AdminToken::Kept(secret, path))
 }
 
 fn read(path: &Path) -> Option<SecretString> {
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::new());
     File::open(path).ok()?.read_to_string(&mut text).ok()?;
     let token = text.trim();
     (!token.is_empty()).then(|| token.to_owned().into())

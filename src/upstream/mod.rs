@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
+use zeroize::Zeroizing;
 
 use crate::providers::{KeyHeader, Provider};
 
@@ -157,8 +158,9 @@ fn take_login(url: &mut Url) -> Option<(HeaderName, HeaderValue)> {
     if name.is_empty() && password.is_empty() {
         return None;
     }
-    let login = BASE64_STANDARD.encode(format!("{name}:{password}"));
-    let mut value = HeaderValue::from_str(&format!("Basic {login}")).ok()?;
+    let login = Zeroizing::new(format!("{name}:{password}"));
+    let login = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(&*login)));
+    let mut value = HeaderValue::from_str(&login).ok()?;
     value.set_sensitive(true);
     Some((AUTHORIZATION, value))
 }
@@ -167,10 +169,12 @@ fn take_login(url: &mut Url) -> Option<(HeaderName, HeaderValue)> {
 fn credential(header: KeyHeader, key: &SecretString) -> Option<(HeaderName, HeaderValue)> {
     let key = key.expose_secret();
     let (name, text) = match header {
-        KeyHeader::Bearer => (AUTHORIZATION, &*format!("Bearer {key}")),
-        KeyHeader::ApiKey => (HeaderName::from_static("api-key"), key),
+        KeyHeader::Bearer => (AUTHORIZATION, format!("Bearer {key}")),
+        KeyHeader::ApiKey => (HeaderName::from_static("api-key"), key.to_owned()),
     };
-    let mut value = HeaderValue::from_str(text).ok()?;
+    let text = Zeroizing::new(text);
+    // The header's own copy is not zeroised; it is marked, so that no Debug shows it.
+    let mut value = HeaderValue::from_str(&text).ok()?;
     value.set_sensitive(true);
     Some((name, value))
 }

@@ -16,6 +16,8 @@ use rungate::domain::fault::Code;
 use rungate::protocol::chat::fields;
 use rungate::providers::REGISTRY;
 
+use crate::support::watch;
+
 /// Settings whose default is no value, and what stands for one in `.env.example`.
 const EXAMPLES: [(&str, &str); 4] = [
     ("DATABASE_URL", "postgres://rungate:secret@localhost/rungate"),
@@ -217,6 +219,7 @@ fn the_help_names_every_setting() {
         .current_dir(std::env::temp_dir())
         .output()
         .unwrap();
+    watch::output(&output);
     assert!(output.status.success(), "{output:?}");
     let help = String::from_utf8(output.stdout).unwrap();
     let shown: BTreeSet<&str> = help.split_whitespace().collect();

@@ -31,3 +31,4 @@ mod openapi;
 mod threats;
 mod fuzz;
 mod edge;
+mod running;

@@ -11,16 +11,20 @@ use rungate::server::access;
 use secrecy::ExposeSecret as _;
 
 use crate::support::gateway::config;
+use crate::support::watch;
 
 /// The program in a folder, with no environment but this.
 fn rungate(folder: &Path, command: &str, settings: &[(&str, &[u8])]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_rungate"))
+    let output = Command::new(env!("CARGO_BIN_EXE_rungate"))
         .arg(command)
         .current_dir(folder)
         .env_clear()
         .envs(settings.iter().map(|(name, value)| (*name, OsStr::from_bytes(value))))
         .output()
-        .unwrap()
+        .unwrap();
+    watch::output(&output);
+    watch::look("standard output", &output.stdout);
+    output
 }
 
 fn text(bytes: &[u8]) -> String {

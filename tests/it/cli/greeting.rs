@@ -3,6 +3,8 @@
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
+use crate::support::watch;
+
 use super::shell::Shell;
 
 const OTHER: &str = "11111111-2222-4333-8444-555555555555";
@@ -49,6 +51,7 @@ async fn what_dev_says_to_paste_works_and_its_lines_stand_in_columns() {
     let hint =
         find("RUNGATE_URL=").replace("rungate ", &format!("{} ", env!("CARGO_BIN_EXE_rungate")));
     let listed = shell.command("sh", &["-c", &hint]).output().await.unwrap();
+    watch::output(&listed);
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert!(listed.contains(&format!("{OTHER}  running")), "{listed}");
 

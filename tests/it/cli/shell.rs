@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::support::gateway::TestGateway;
+use crate::support::watch;
 
 /// A folder to type commands in, and what the environment says there.
 pub(super) struct Shell {
@@ -112,6 +113,7 @@ impl Shell {
 /// Waits for the end of a command.
 pub(super) async fn ended(child: Child) -> Said {
     let output = child.wait_with_output().await.unwrap();
+    watch::output(&output);
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let code = output.status.code().unwrap_or_else(|| panic!("{:?}", output.status));
     Said { code, out: text(output.stdout), err: text(output.stderr) }

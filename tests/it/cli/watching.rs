@@ -8,6 +8,7 @@ use tokio::process::{Child, ChildStdout};
 
 use crate::support::client::prompt;
 use crate::support::gateway::TestGateway;
+use crate::support::watch;
 
 use super::shell::Shell;
 
@@ -120,6 +121,7 @@ async fn a_reader_that_has_read_enough_is_no_failure() {
         drop(reader);
         let child = command.stdout(Stdio::from(writer)).spawn().unwrap();
         let output = child.wait_with_output().await.unwrap();
+        watch::output(&output);
         assert_eq!(output.status.code(), Some(0), "{args:?}");
         assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{args:?}");
     }

@@ -10,10 +10,11 @@ use crate::support::gateway::TestGateway;
 use crate::support::postgres;
 use crate::support::process::GatewayProcess;
 use crate::support::provider::{ScriptedProvider, Then};
+use crate::support::watch;
 
 /// The command, for the gateway of this LISTEN_ADDR.
 async fn health(listen: &str, arguments: &[&str]) -> Output {
-    tokio::process::Command::new(env!("CARGO_BIN_EXE_rungate"))
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_rungate"))
         .arg("health")
         .args(arguments)
         .current_dir(std::env::temp_dir())
@@ -23,7 +24,9 @@ async fn health(listen: &str, arguments: &[&str]) -> Output {
         .env("LISTEN_ADDR", listen)
         .output()
         .await
-        .unwrap()
+        .unwrap();
+    watch::output(&output);
+    output
 }
 
 #[track_caller]

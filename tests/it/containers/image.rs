@@ -6,6 +6,8 @@ use std::process::Command;
 
 use rungate::config::{Config, SETTINGS, secret_settings};
 
+use crate::support::watch;
+
 use super::{root, text};
 
 /// The instructions of the Dockerfile, each with its arguments on one line.
@@ -174,6 +176,7 @@ fn the_commands_of_the_image_are_commands_of_the_program() {
             .current_dir(std::env::temp_dir())
             .output()
             .unwrap();
+        watch::output(&output);
         assert!(output.status.success(), "{line:?}: {output:?}");
     }
     let copied = only("COPY");

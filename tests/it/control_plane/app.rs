@@ -28,6 +28,8 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::support::watch;
+
 pub(super) const TOKEN: &str = "rg-adm-of-the-tests";
 pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
 /// A run id that no test registers.
@@ -84,6 +86,7 @@ impl App {
     }
 
     pub(super) async fn on(ledger: Arc<dyn Ledger>, token: Option<&str>) -> Self {
+        watch::install();
         let dev = token.is_none();
         let second = Duration::from_secs(1);
         let gateway = Gateway::new(Parts {

@@ -15,7 +15,7 @@ use crate::support::postgres::database;
 use crate::support::provider::ScriptedProvider;
 
 /// The key that a scripted provider expects; nothing that a client sees may hold it.
-pub(crate) const PROVIDER_KEY: &str = "provider-key-0123456789";
+pub(crate) const PROVIDER_KEY: &str = "sk-provider-key-0123456789";
 /// The model of most calls.
 pub(crate) const MODEL: &str = "gpt-4o-mini";
 /// The output limit of most calls: small, so that the worst case is known.

@@ -8,6 +8,7 @@ use rungate::gateway::Mode;
 use rungate::server::{self, Running};
 
 use super::client::Client;
+use super::watch;
 
 /// The operator's token in tests.
 pub const ADMIN_TOKEN: &str = "rg-adm-for-tests";
@@ -46,6 +47,7 @@ impl TestGateway {
     }
 
     async fn start(config: &Config, mode: Mode) -> Self {
+        watch::install();
         let running = server::start(config, mode, None).await.unwrap();
         let client = Client::new(running.data_addr, running.admin_addr);
         Self { running, client }

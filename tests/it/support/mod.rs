@@ -7,3 +7,4 @@ pub mod gateway;
 pub mod postgres;
 pub mod process;
 pub mod provider;
+pub mod watch;

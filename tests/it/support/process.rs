@@ -1,30 +1,44 @@
-//! Gateways as processes of their own, to be killed.
+//! Gateways as processes of their own, to be stopped and killed. All that they write is watched.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::client::Client;
 use super::gateway::ADMIN_TOKEN;
+use super::watch;
 
 /// `rungate serve` as a process.
 pub struct GatewayProcess {
     child: Child,
     pub client: Client,
+    said: Arc<Mutex<Said>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// What a process wrote.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    pub out: String,
+    pub err: String,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub said: Said,
 }
 
 impl GatewayProcess {
     /// Starts it on `database` and waits until it listens.
     pub fn serve(database: &str, settings: &[(&str, &str)]) -> Self {
-        Self::start(database, settings, Stdio::inherit())
-    }
-
-    /// The same, its log in a file.
-    pub fn serve_logging_to(database: &str, settings: &[(&str, &str)], log: std::fs::File) -> Self {
-        Self::start(database, settings, log.into())
-    }
-
-    fn start(database: &str, settings: &[(&str, &str)], log: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_rungate"))
             .arg("serve")
             .current_dir(std::env::temp_dir())
@@ -33,24 +47,31 @@ impl GatewayProcess {
             .env("LISTEN_ADDR", "127.0.0.1:0")
             .env("ADMIN_LISTEN_ADDR", "127.0.0.1:0")
             .env("SIMULATE_PROVIDERS", "true")
-            .env("RUST_LOG", "warn")
+            .env("RUST_LOG", "rungate=trace,info")
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
-            .stderr(log)
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut address = |of: &str| -> SocketAddr {
-            let line = lines.by_ref().map(Result::unwrap).find(|line| line.contains(of));
-            let line = line.unwrap_or_else(|| panic!("the gateway did not say its {of}"));
-            line.rsplit_once("http://").unwrap().1.parse().unwrap()
+        let said = Arc::new(Mutex::new(Said::default()));
+        let (tell, told) = channel();
+        let out = reader(child.stdout.take().unwrap(), &said, |said| &mut said.out, Some(tell));
+        let err = reader(child.stderr.take().unwrap(), &said, |said| &mut said.err, None);
+        let (data, admin) = (address(&told, "data plane"), address(&told, "control plane"));
+        let client = match (data, admin) {
+            (Some(data), Some(admin)) => Client::new(data, admin),
+            _ => panic!("the gateway did not say where it listens: {:?}", said.lock()),
         };
-        let (data, admin) = (address("data plane"), address("control plane"));
-        Self { child, client: Client::new(data, admin) }
+        Self { child, client, said, readers: vec![out, err] }
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has written so far.
+    pub fn said(&self) -> Said {
+        self.said.lock().clone()
     }
 
     /// SIGKILL.
@@ -61,14 +82,22 @@ impl GatewayProcess {
 
     /// SIGTERM.
     pub fn ask_to_stop(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn ended(mut self) -> Ended {
+        let code = self.child.wait().unwrap().code();
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        Ended { code, said: self.said() }
     }
 
     /// SIGTERM, and the exit code.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub fn terminate(self) -> Option<i32> {
         self.ask_to_stop();
-        self.child.wait().unwrap().code()
+        self.ended().code
     }
 }
 
@@ -77,4 +106,34 @@ impl Drop for GatewayProcess {
         let _ended_before = self.child.kill();
         let _reaped_before = self.child.wait();
     }
+}
+
+/// Reads to the end, under watch.
+fn reader(
+    from: impl Read + Send + 'static,
+    said: &Arc<Mutex<Said>>,
+    part: fn(&mut Said) -> &mut String,
+    tell: Option<Sender<String>>,
+) -> JoinHandle<()> {
+    let said = Arc::clone(said);
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            watch::look("a gateway's output", line.as_bytes());
+            {
+                let mut said = said.lock();
+                let part = part(&mut said);
+                part.push_str(&line);
+                part.push('\n');
+            }
+            if let Some(tell) = &tell {
+                let _nobody_waits_any_more = tell.send(line);
+            }
+        }
+    })
+}
+
+/// The address that a line names.
+fn address(lines: &Receiver<String>, of: &str) -> Option<SocketAddr> {
+    let line = lines.iter().find(|line| line.contains(of))?;
+    line.rsplit_once("http://")?.1.parse().ok()
 }

@@ -55,6 +55,22 @@ fn no_file_holds_what_its_folder_forbids() {
     assert_none("a word is forbidden here", &found);
 }
 
+/// What starts the program or parts of it that log.
+const STARTS: [&str; 3] = ["CARGO_BIN_EXE_rungate", "server::start(", "Gateway::new("];
+
+#[test]
+fn whatever_the_program_writes_in_a_test_is_looked_through_for_secrets() {
+    let mut found = Vec::new();
+    for source in Source::below(&["tests"]) {
+        let is_list = source.path.ends_with("tidy/shape.rs");
+        let starts = STARTS.iter().find(|start| source.text.contains(**start));
+        if let Some(start) = starts.filter(|_| !is_list && !source.code.contains("watch::")) {
+            found.push(source.at(1, format!("{start} without the watch of tests/it/support")));
+        }
+    }
+    assert_none("what starts the program hands its output to the watch", &found);
+}
+
 /// Each function with its first line, its name, and how many lines it has.
 fn functions(source: &Source) -> Vec<(usize, String, usize)> {
     let lines: Vec<&str> = source.code.lines().collect();

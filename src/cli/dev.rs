@@ -13,7 +13,8 @@ use crate::gateway::call::CallReport;
 use crate::ledger::{Ledger, Page, RunRecord};
 use crate::server;
 
-use super::{asked_to_stop, print};
+use super::print;
+use super::stop::{asked_to_stop, stop};
 
 /// Runs of the summary at exit.
 const SUMMARY_RUNS: u32 = 100;
@@ -29,14 +30,11 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
         .context("the gateway did not start")?;
     let run = running.gateway.default_run.map(|run| run.to_string()).unwrap_or_default();
     say_hello(config, running.data_addr, running.admin_addr, &run);
-    asked_to_stop().await?;
+    let hurry = asked_to_stop().await?;
     let ledger = std::sync::Arc::clone(&running.gateway.ledger);
-    let report = running.shutdown(config.shutdown_grace).await;
+    let exit = stop(running, config.shutdown_grace, hurry).await;
     say_goodbye(ledger.as_ref()).await;
-    if report.cut > 0 {
-        print::out(format_args!("{} calls were cut", report.cut));
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(exit)
 }
 
 fn say_hello(config: &Config, data: SocketAddr, admin: SocketAddr, run: &str) {

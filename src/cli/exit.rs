@@ -58,7 +58,9 @@ impl Exit {
             Self::Token => "the control plane wants a token, or another one",
             Self::Settings => "a setting cannot be used",
             Self::Unreachable => "the control plane cannot be reached, or not now",
-            Self::Interrupted => "ended by Ctrl-C before it was done",
+            Self::Interrupted => {
+                "ended by Ctrl-C before it was done; `serve` and `dev`: by a second signal"
+            }
         }
     }
 }

@@ -33,6 +33,7 @@ mod health;
 mod ledger;
 mod serve;
 mod simulate;
+mod stop;
 
 use control::ControlPlane;
 use exit::{Exit, Failure};
@@ -140,7 +141,9 @@ fn run(command: Command, config: &Config, log_is_set: bool) -> anyhow::Result<Ex
     let serves = matches!(command, Command::Serve | Command::Simulate(_) | Command::CheckConfig);
     let filter = if serves || log_is_set { config.rust_log.as_str() } else { "warn" };
     telemetry::start_logging(config.log_format, filter)?;
-    let plane = || ControlPlane::new(config.rungate_url.expose_secret(), server::admin_token::known(config));
+    let plane = || {
+        ControlPlane::new(config.rungate_url.expose_secret(), server::admin_token::known(config))
+    };
     runtime.block_on(async {
         match command {
             Command::Dev => dev::run(config).await,
@@ -219,26 +222,6 @@ fn exit_of(error: &anyhow::Error) -> Exit {
             | StartError::Randomness(_) => false,
         });
     if bad_setting { Exit::Settings } else { Exit::Failed }
-}
-
-/// Waits for SIGINT or SIGTERM; a second one ends the process at once.
-async fn asked_to_stop() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        print::err(format_args!("stopped at once; calls in flight are swept at their worst case"));
-        std::process::exit(i32::from(Exit::Interrupted.code()));
-    });
-    Ok(())
 }
 
 fn refuse(errors: &[ConfigError]) -> ExitCode {

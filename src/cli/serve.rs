@@ -8,8 +8,9 @@ use crate::config::{Config, RunAuth};
 use crate::gateway::Mode;
 use crate::server;
 
+use super::print;
 use super::progress::during;
-use super::{asked_to_stop, print};
+use super::stop::{asked_to_stop, stop};
 
 pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let starting = server::start(config, Mode::Serve, None);
@@ -43,18 +44,6 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
              OPENAI_API_KEY or another provider's key, or SIMULATE_PROVIDERS=true"
         );
     }
-    asked_to_stop().await?;
-    tracing::info!(grace_seconds = config.shutdown_grace.as_secs(), "shutdown.draining");
-    let report = running.shutdown(config.shutdown_grace).await;
-    if report.cut > 0 {
-        tracing::warn!(calls = report.cut, "shutdown.cut: calls outlasted the grace");
-    }
-    if report.unwritten {
-        tracing::error!(
-            "shutdown.unwritten: the database was away; another gateway will charge the calls \
-             that could not be written at their worst case"
-        );
-    }
-    tracing::info!("shutdown.done");
-    Ok(ExitCode::SUCCESS)
+    let hurry = asked_to_stop().await?;
+    Ok(stop(running, config.shutdown_grace, hurry).await)
 }

@@ -9,7 +9,9 @@ use clap::Args;
 
 use crate::simulator::{self, SimulatorOptions};
 
-use super::{asked_to_stop, print};
+use super::exit::Exit;
+use super::print;
+use super::stop::asked_to_stop;
 
 #[derive(Debug, Args)]
 pub(super) struct Options {
@@ -43,8 +45,11 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     print::out(format_args!("rungate simulate: http://{address}/v1 (any key)"));
     let handle = server.handle();
     let serving = tokio::spawn(server);
-    asked_to_stop().await?;
-    handle.stop(false).await;
+    let hurry = asked_to_stop().await?;
+    tokio::select! {
+        () = handle.stop(false) => {}
+        () = hurry.cancelled() => return Ok(Exit::Interrupted.into()),
+    }
     serving.await??;
     Ok(ExitCode::SUCCESS)
 }

@@ -23,7 +23,7 @@ use crate::protocol::chat::TextCounter;
 use super::admission::{Admitted, closed, expired};
 use super::caller::{Caller, invalid_key, run_not_found};
 use super::directory::KnownRun;
-use super::{Busy, Gateway};
+use super::{Busy, Gateway, Work};
 
 /// What a client sees if it has gone: nothing. It is only recorded.
 pub const CLIENT_GONE: u16 = 499;
@@ -99,7 +99,7 @@ impl OpenCall {
         admitted: Admitted,
         permit: Permit,
     ) -> Self {
-        let busy = Busy::new(&gateway);
+        let busy = Busy::with(&gateway, Work::Call);
         let Admitted { grant, terms, turn, .. } = admitted;
         let Caller { run, authority } = caller;
         Self {

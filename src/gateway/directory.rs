@@ -243,6 +243,14 @@ impl Directory {
         }
     }
 
+    /// Something changed that every waiting call has to hear of.
+    pub fn wake_all(&self) {
+        for known in self.runs.read().values() {
+            known.changed.notify_waiters();
+            known.queue.wake_head();
+        }
+    }
+
     /// How many calls wait for money, over all runs.
     pub fn waiting(&self) -> usize {
         self.runs.read().values().map(|known| known.queue.waiting()).sum()
@@ -275,6 +283,16 @@ impl Directory {
     /// The ids of all runs that are known here.
     pub fn ids(&self) -> Vec<RunId> {
         self.runs.read().keys().copied().collect()
+    }
+
+    /// How many runs are known here.
+    pub fn len(&self) -> usize {
+        self.runs.read().len()
+    }
+
+    /// Whether no run is known here.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Forgets runs that nobody called for in a while, and tokens that are no longer theirs.

@@ -25,7 +25,7 @@ use super::caller::{Caller, Identity, Presented};
 use super::directory::KnownRun;
 use super::exchange::{Answer, Outbound, exchange};
 use super::streamed::{self, Streamed};
-use super::{Busy, Gateway, draining, failure, unavailable};
+use super::{Busy, Gateway, Work, draining, failure, unavailable};
 
 /// How long a reader waits for settlements that are being written.
 const READ_PATIENCE: Duration = Duration::from_millis(250);
@@ -88,7 +88,7 @@ impl Gateway {
         mut call: ModelCall<'_>,
         standing: &mut Standing,
     ) -> Result<Reply, Fault> {
-        let _busy = Busy::new(self);
+        let _busy = Busy::with(self, Work::Request);
         if self.is_draining() {
             return Err(draining());
         }

@@ -108,7 +108,7 @@ pub struct Gateway {
     sums: Semaphore,
     leaving: AtomicBool,
     draining: AtomicBool,
-    busy: AtomicUsize,
+    busy: Counts,
 }
 
 /// Hears of every ended call.
@@ -161,7 +161,7 @@ impl Gateway {
             on_call: parts.on_call,
             leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
-            busy: AtomicUsize::new(0),
+            busy: Counts::default(),
         })
     }
 
@@ -205,9 +205,10 @@ impl Gateway {
         self.leaving.load(Ordering::Acquire) || self.is_draining()
     }
 
-    /// From now on nothing new is admitted.
+    /// From now on nothing new is admitted, and whoever waits to be admitted hears so at once.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        self.directory.wake_all();
     }
 
     /// Whether nothing new is admitted.
@@ -220,9 +221,19 @@ impl Gateway {
         self.halt.is_cancelled()
     }
 
+    /// How many admitted calls have not ended, those of clients that have left among them.
+    pub fn calls_in_flight(&self) -> usize {
+        self.busy.calls.load(Ordering::Acquire)
+    }
+
     /// How many requests and admitted calls have not ended.
     pub fn in_flight(&self) -> usize {
-        self.busy.load(Ordering::Acquire)
+        self.busy.requests.load(Ordering::Acquire) + self.calls_in_flight()
+    }
+
+    /// How many tasks are under way beside the requests.
+    pub fn tasks(&self) -> usize {
+        self.tasks.len()
     }
 
     /// Takes in what the ledger told.
@@ -249,19 +260,44 @@ impl Gateway {
     }
 }
 
-/// Something that a shutdown waits for: a request, or an admitted call.
-pub(crate) struct Busy(Arc<Gateway>);
+/// How much is under way that a shutdown waits for.
+#[derive(Default)]
+struct Counts {
+    requests: AtomicUsize,
+    calls: AtomicUsize,
+}
+
+/// What a shutdown waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Work {
+    /// A model call's request, until its answer begins.
+    Request,
+    /// An admitted call, until it is handed over to be settled.
+    Call,
+}
+
+impl Counts {
+    fn of(&self, work: Work) -> &AtomicUsize {
+        match work {
+            Work::Request => &self.requests,
+            Work::Call => &self.calls,
+        }
+    }
+}
+
+/// Something that a shutdown waits for, for as long as this lives.
+pub(crate) struct Busy(Arc<Gateway>, Work);
 
 impl Busy {
-    pub(crate) fn new(gateway: &Arc<Gateway>) -> Self {
-        gateway.busy.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(gateway))
+    pub(crate) fn with(gateway: &Arc<Gateway>, work: Work) -> Self {
+        gateway.busy.of(work).fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(gateway), work)
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::AcqRel);
+        self.0.busy.of(self.1).fetch_sub(1, Ordering::AcqRel);
     }
 }
 

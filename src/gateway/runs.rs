@@ -186,7 +186,8 @@ impl Gateway {
         loop {
             let record = self.run(run).await?;
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || record.is_final() {
+            // A gateway that goes down keeps nobody waiting; another one can be asked.
+            if left.is_zero() || record.is_final() || self.is_draining() {
                 return Ok(record);
             }
             sleep(pause.min(left)).await;

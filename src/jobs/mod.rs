@@ -82,7 +82,9 @@ async fn reread(gateway: Arc<Gateway>) {
 
 async fn write_refusals(gateway: Arc<Gateway>) {
     gateway.write_refusals().await;
-    metrics::gauge!("rungate_calls_in_flight").set(gauge(gateway.in_flight()));
+    metrics::gauge!("rungate_calls_in_flight").set(gauge(gateway.calls_in_flight()));
+    metrics::gauge!("rungate_tasks").set(gauge(gateway.tasks()));
+    metrics::gauge!("rungate_runs_known").set(gauge(gateway.directory.len()));
     metrics::gauge!("rungate_calls_waiting").set(gauge(gateway.directory.waiting()));
 }
 

@@ -25,7 +25,8 @@ use crate::limits::connections::Connections;
 use super::StartError;
 use super::socket::{Patience, Socket};
 
-/// How long a stopping server waits for its connections, in seconds. By then every call has ended.
+/// How long a stopping server waits at least for clients that read their answers, in seconds. By
+/// then every call has ended.
 const STOP_SECONDS: u64 = 2;
 /// How long a client whose connection is closed may take to take note of it.
 const DISCONNECT: Duration = Duration::from_secs(1);
@@ -53,6 +54,8 @@ pub(super) struct Door {
     address: SocketAddr,
     connections: Arc<Connections>,
     patience: Patience,
+    /// How long it waits for its connections once it is stopped, in seconds.
+    stops_within: u64,
 }
 
 impl Door {
@@ -71,7 +74,9 @@ impl Door {
                  few files (ulimit -n)"
             );
         }
-        Self::new(listener, config, Connections::new(most, per_address))
+        let door = Self::new(listener, config, Connections::new(most, per_address))?;
+        let stops_within = config.shutdown_grace.as_secs().max(STOP_SECONDS);
+        Ok(Self { stops_within, ..door })
     }
 
     /// The control plane's. Nobody on the data plane takes its places.
@@ -91,7 +96,7 @@ impl Door {
             idle: config.clients.idle_timeout,
             write: config.clients.write_timeout,
         };
-        Ok(Self { listener, address, connections, patience })
+        Ok(Self { listener, address, connections, patience, stops_within: STOP_SECONDS })
     }
 
     /// Serves what `configure` mounts.
@@ -100,7 +105,7 @@ impl Door {
         workers: usize,
         configure: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     ) -> Result<Server, StartError> {
-        let Self { listener, address, connections, patience } = self;
+        let Self { listener, address, connections, patience, stops_within } = self;
         let builder = Server::build();
         let stopping = builder.graceful_shutdown_signal();
         let turned_away = Arc::new(AtomicUsize::new(0));
@@ -148,7 +153,7 @@ impl Door {
         };
         let server = builder
             .workers(workers)
-            .shutdown_timeout(STOP_SECONDS)
+            .shutdown_timeout(stops_within)
             .disable_signals()
             .listen("http", listener, factory)
             .map_err(StartError::Serve)?;

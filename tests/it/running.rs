@@ -1,3 +1,9 @@
 //! What operators do and see: stops and restarts, memory, what is written where.
 
+mod books;
+mod shutdown;
+mod hurry;
+mod proxy;
+mod rolling;
+mod memory;
 mod panics;

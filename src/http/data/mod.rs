@@ -15,7 +15,7 @@ use crate::limits::bodies::Bodies;
 use crate::upstream::Client;
 
 use super::request_id::request_id;
-use super::respond::{Manners, guarded, refuse};
+use super::respond::{self, Manners, guarded, refuse};
 use super::route;
 
 mod inference;
@@ -100,7 +100,8 @@ async fn answered(
         };
         response.unwrap_or_else(|fault| refuse(&fault, &id, plane.manners, &standing))
     };
-    guarded(&id, plane.manners, rendered).await
+    let answer = guarded(&id, plane.manners, rendered).await;
+    respond::last_answer(answer, plane.gateway.is_leaving())
 }
 
 /// Everything before a request's body that says who is calling.

@@ -55,6 +55,7 @@ impl Exchange {
             })
         })
         .await;
+        let answer = respond::last_answer(answer, self.operator.gateway.is_leaving());
         match self.unread.take() {
             Some(unread) => respond::hang_up(answer, unread),
             None => answer,

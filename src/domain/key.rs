@@ -18,6 +18,8 @@ pub const RUN_TOKEN_PREFIX: &str = "rg-run-";
 /// How every inference key begins.
 pub const INFERENCE_KEY_PREFIX: &str = "rg-key-";
 
+/// How the credentials of this gateway and the keys of common providers begin.
+const BEGINNINGS: [&str; 4] = [RUN_TOKEN_PREFIX, INFERENCE_KEY_PREFIX, "rg-adm-", "sk-"];
 const SECRET_BYTES: usize = 32;
 const MAX_CREDENTIAL_BYTES: usize = 256;
 
@@ -46,6 +48,11 @@ impl fmt::Debug for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenHash(..)")
     }
+}
+
+/// Whether a text that somebody sent may hold a credential, so that no log may repeat it.
+pub fn may_hold_credential(text: &str) -> bool {
+    BEGINNINGS.into_iter().any(|beginning| text.contains(beginning))
 }
 
 /// A fresh run token: the secret to hand out once, and the hash to keep.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 
 use crate::domain::fault::{Code, Fault};
+use crate::domain::key::may_hold_credential;
 use crate::domain::money::Usd;
 use crate::gateway::inference::Standing;
 use crate::limits::RateStanding;
@@ -200,12 +201,13 @@ fn retry_after(fault: &Fault, status: StatusCode) -> Option<u32> {
 
 /// One line for each failure, at the level of whoever has to act on it. What clients wrote stands
 /// in it escaped, so that none of it can look like another line. What providers wrote does not:
-/// they repeat prompts, which belong in no log.
+/// they repeat prompts, which belong in no log. Nor does a message that repeats a credential.
 fn log(fault: &Fault, request_id: &str, standing: &Standing) {
     let code = fault.code();
     let status = code.status();
     let run = standing.run.map(tracing::field::display);
-    let says = fault.upstream_verdict().is_none().then(|| fault.message());
+    let repeats = fault.upstream_verdict().is_some() || may_hold_credential(fault.message());
+    let says = (!repeats).then(|| fault.message());
     let says = says.map(tracing::field::debug);
     metrics::counter!("rungate_refusals_total", "code" => code.as_str()).increment(1);
     match status {

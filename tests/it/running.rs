@@ -7,3 +7,5 @@ mod proxy;
 mod rolling;
 mod memory;
 mod panics;
+mod secrets;
+mod security;

@@ -31,7 +31,12 @@ pub(crate) fn stream(chunk_delay_ms: u64) -> String {
 
 /// A stream that lasts this many events of half a second.
 pub(crate) fn slow_stream(events: usize) -> String {
-    streamed(&format!("tokens={} chunk_delay_ms=500", events - 3))
+    paced_stream(events, 500)
+}
+
+/// A stream that lasts this many events, so many milliseconds apart.
+pub(crate) fn paced_stream(events: usize, chunk_delay_ms: u64) -> String {
+    streamed(&format!("tokens={} chunk_delay_ms={chunk_delay_ms}", events - 3))
 }
 
 fn streamed(directive: &str) -> String {

@@ -25,6 +25,7 @@ mod relay;
 mod report;
 mod results;
 mod scenarios;
+mod soak;
 mod stats;
 mod streams;
 mod table;
@@ -69,7 +70,7 @@ struct Options {
     #[arg(long, default_value = "/var/tmp")]
     folder: PathBuf,
     /// Given by `cargo bench`
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, global = true)]
     bench: bool,
 }
 
@@ -77,12 +78,17 @@ struct Options {
 enum Command {
     /// The bare relay, as the benchmark starts it
     Relay(relay::RelayOptions),
+    /// Keep many streams open for a long time, and look whether memory grows
+    Soak(soak::SoakOptions),
 }
 
 fn main() -> ExitCode {
     let mut options = Options::parse();
-    if let Some(Command::Relay(relay)) = options.command {
-        return exit(relay::run(relay));
+    let mut soak = None;
+    match options.command.take() {
+        Some(Command::Relay(relay)) => return exit(relay::run(relay)),
+        Some(Command::Soak(options)) => soak = Some(options),
+        None => {}
     }
     if options.quick {
         (options.rounds, options.seconds) = (2, 1);
@@ -91,7 +97,7 @@ fn main() -> ExitCode {
     let measured = runtime.context("no runtime").and_then(|runtime| {
         runtime.block_on(async {
             tokio::select! {
-                measured = measure(&options) => measured,
+                measured = measure(&options, soak) => measured,
                 stopped = stopped() => stopped,
             }
         })
@@ -119,11 +125,15 @@ async fn stopped() -> Result<()> {
     bail!("stopped; everything that was started has been ended")
 }
 
-async fn measure(options: &Options) -> Result<()> {
+async fn measure(options: &Options, soak: Option<soak::SoakOptions>) -> Result<()> {
     let scenarios = scenarios::all();
     options.check(scenarios.iter().map(|scenario| scenario.id).chain([MEMORY]))?;
     raise_file_limit()?;
     let folder = folder(&options.folder)?;
+    if let Some(soak) = soak {
+        let provider = Provider::start(folder.path()).await?;
+        return soak::run(&soak, folder.path(), &provider).await;
+    }
     let wrk = load::Wrk::find(folder.path()).await?;
     let provider = Provider::start(folder.path()).await?;
     let mut results = Results::default();

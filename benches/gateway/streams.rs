@@ -233,6 +233,18 @@ impl Open {
     }
 }
 
+/// One stream on a connection of its own, read to its end and checked.
+pub(crate) async fn read_one(
+    target: &Target,
+    credential: &str,
+    body: &str,
+    events: usize,
+) -> Result<()> {
+    let mut connection = tokio::net::TcpStream::connect(target.address).await?;
+    let request = request(target, credential, body);
+    exchange(&mut connection, &request, || ()).await?.check(events)
+}
+
 /// One request and its answer; `begun` is called at the first event.
 async fn exchange(
     connection: &mut tokio::net::TcpStream,

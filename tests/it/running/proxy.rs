@@ -115,7 +115,7 @@ async fn relay(mut client: TcpStream, backends: Backends, turn: Arc<AtomicUsize>
 /// Head and body as they came, but for one connection.
 async fn request(client: &mut TcpStream) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut chunk = [0; 16 << 10];
+    let mut chunk = vec![0; 16 << 10];
     loop {
         let read = client.read(&mut chunk).await.ok().filter(|read| *read > 0)?;
         bytes.extend_from_slice(&chunk[..read]);

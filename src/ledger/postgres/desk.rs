@@ -1,16 +1,19 @@
 //! What the lanes and the ledger share: what is in flight here, and whose turn it is.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
-use crate::domain::id::ReservationId;
+use crate::domain::id::{ReservationId, RunId};
 
 /// The longest that a lane waits for its turn.
 const TURN_PATIENCE: Duration = Duration::from_millis(10);
+/// How long a run stays out of the lanes after its budgets were found locked.
+const LOCKED_FOR: Duration = Duration::from_secs(5);
 
 /// What the lanes and the ledger share.
 pub(super) struct Desk {
@@ -18,6 +21,7 @@ pub(super) struct Desk {
     pub(super) written: Notify,
     pub(super) live: Mutex<HashSet<ReservationId>>,
     turns: Semaphore,
+    locked: Mutex<HashMap<RunId, Instant>>,
 }
 
 impl Desk {
@@ -27,6 +31,7 @@ impl Desk {
             written: Notify::new(),
             live: Mutex::default(),
             turns: Semaphore::new(lanes.div_ceil(2)),
+            locked: Mutex::default(),
         }
     }
 
@@ -34,6 +39,27 @@ impl Desk {
     /// gather larger batches meanwhile; nobody waits long for one that is stuck behind a lock.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         tokio::time::timeout(TURN_PATIENCE, self.turns.acquire()).await.ok()?.ok()
+    }
+
+    /// Somebody holds this run's budgets locked.
+    pub(super) fn note_locked(&self, run: RunId) {
+        self.locked.lock().insert(run, Instant::now() + LOCKED_FOR);
+    }
+
+    /// This run's budgets could be locked.
+    pub(super) fn note_free(&self, run: RunId) {
+        self.locked.lock().remove(&run);
+    }
+
+    /// Which runs were found locked of late. Nearly free of cost while there are none.
+    pub(super) fn locked(&self) -> HashSet<RunId> {
+        let mut locked = self.locked.lock();
+        if locked.is_empty() {
+            return HashSet::new();
+        }
+        let now = Instant::now();
+        locked.retain(|_, until| now < *until);
+        locked.keys().copied().collect()
     }
 
     /// These may be in the database from now on, in this gateway's name.

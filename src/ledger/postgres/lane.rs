@@ -20,11 +20,17 @@ use crate::domain::reservation::{Refusal, Reservation};
 use super::super::LedgerError;
 use super::super::grant::{Grant, Settle};
 use super::admit::{self, Answer, Verdict};
-use super::connection::LaneConnection;
+use super::connection::{Backoff, LaneConnection};
 use super::lease::Lease;
 use super::settle::{self, Ended, Written, is_contention, is_rejection, write_alone};
 use super::step::step;
 use super::{Books, Desk};
+
+mod aside;
+
+use aside::{Outbox, is_of_one_run};
+
+pub(super) use aside::channel;
 
 /// Asks that share one statement.
 const MAX_ASKS: usize = 128;
@@ -32,9 +38,8 @@ const MAX_ASKS: usize = 128;
 const MAX_ENDED: usize = 128;
 /// How long a settlement that comes alone, and that nobody waits for, waits for company.
 const LINGER: Duration = Duration::from_millis(5);
-/// First and longest pause between two tries while the database is away.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long a settlement whose budgets are locked waits for the next try.
+const LOCKED_PAUSE: Duration = Duration::from_secs(1);
 
 /// One lane.
 pub(super) struct Lane {
@@ -43,7 +48,10 @@ pub(super) struct Lane {
     books: Weak<Books>,
     lease: Arc<Lease>,
     unwritten: Vec<settle::Job>,
+    away: Backoff,
     pause: Option<Duration>,
+    /// Where runs go whose budgets somebody holds locked; the lane that takes them has none.
+    aside: Option<Outbox>,
 }
 
 /// Where a lane's work arrives.
@@ -58,9 +66,11 @@ impl Lane {
         desk: Arc<Desk>,
         books: Weak<Books>,
         lease: Arc<Lease>,
+        aside: Option<Outbox>,
     ) -> Self {
         let connection = LaneConnection::new(options);
-        Self { connection, desk, books, lease, unwritten: Vec::new(), pause: None }
+        let (unwritten, away) = (Vec::new(), Backoff::default());
+        Self { connection, desk, books, lease, unwritten, away, pause: None, aside }
     }
 
     /// Serves its inbox until the ledger is dropped and everything is written.
@@ -68,9 +78,11 @@ impl Lane {
         let mut arrived = Vec::with_capacity(MAX_ASKS);
         while self.gather(&mut inbox, &mut arrived).await {
             let desk = Arc::clone(&self.desk);
-            let _turn = desk.turn().await;
+            // Whoever waits for a lock takes nobody's turn.
+            let _turn = if self.aside.is_some() { desk.turn().await } else { None };
             self.take(&mut inbox, &mut arrived);
-            let asks: Vec<admit::Job> = arrived.drain(..).filter_map(still_wanted).collect();
+            let wanted = arrived.drain(..).filter_map(still_wanted).collect();
+            let asks = self.without_locked(wanted);
             match (self.unwritten.is_empty(), asks.is_empty()) {
                 (true, true) => {}
                 (true, false) => self.decide(asks).await,
@@ -138,6 +150,13 @@ impl Lane {
             Err(error) => {
                 self.unwritten = ended;
                 tracing::warn!(error = &error as &dyn std::error::Error, "step.failed");
+                if is_contention(&error) {
+                    // Trying the batch again would wait as long again.
+                    self.decide_one_by_one(asks).await;
+                    let ended = std::mem::take(&mut self.unwritten);
+                    self.write_one_by_one(ended).await;
+                    return;
+                }
                 let asks = asks.into_iter().filter_map(|job| self.renamed(job)).collect();
                 self.decide(asks).await;
                 if is_rejection(&error) {
@@ -164,7 +183,7 @@ impl Lane {
                 self.write_one_by_one(ended).await;
             }
             Err(error) => {
-                let pause = self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LONGEST_PAUSE));
+                let pause = self.away.next();
                 tracing::warn!(
                     calls = ended.len(),
                     error = &error as &dyn std::error::Error,
@@ -178,27 +197,43 @@ impl Lane {
 
     /// A run that cannot be written now is tried once, however many of its calls have ended.
     async fn write_one_by_one(&mut self, ended: Vec<settle::Job>) {
-        let mut stuck = HashSet::new();
+        let (mut locked, mut away) = (HashSet::new(), false);
         for job in ended {
             let run = job.settlement.reservation.run;
-            if stuck.contains(&run) {
+            if away {
                 self.unwritten.push(job);
+                continue;
+            }
+            if locked.contains(&run) {
+                self.put_off(job);
                 continue;
             }
             match write_alone(&mut self.connection, self.lease.gateway(), &job).await {
                 Written::Yes => self.written(vec![job]),
                 Written::NotYet => {
-                    stuck.insert(run);
+                    away = true;
                     self.unwritten.push(job);
+                }
+                Written::Locked => {
+                    locked.insert(run);
+                    self.desk.note_locked(run);
+                    self.put_off(job);
                 }
                 Written::Never => self.desk.give_up(),
             }
         }
-        self.pause = (!stuck.is_empty()).then_some(LONGEST_PAUSE);
+        self.pause = match (away, self.unwritten.is_empty()) {
+            (true, _) => Some(self.away.next()),
+            (false, false) => Some(LOCKED_PAUSE),
+            (false, true) => None,
+        };
     }
 
     fn written(&mut self, ended: Vec<settle::Job>) {
-        self.pause = None;
+        (self.pause, self.away) = (None, Backoff::default());
+        if self.aside.is_none() {
+            ended.iter().for_each(|job| self.desk.note_free(job.settlement.reservation.run));
+        }
         self.desk.written(ended.iter().map(|job| job.settlement.reservation.id));
         for job in ended {
             job.queue.note_written();
@@ -214,15 +249,37 @@ impl Lane {
             error = &error as &dyn std::error::Error,
             "admission.batch_failed: asking again"
         );
-        let again = match &error {
-            sqlx::Error::PoolTimedOut => return self.fail_all(batch, &error),
-            sqlx::Error::Database(_) => batch.into_iter().map(|job| vec![job]).collect::<Vec<_>>(),
-            _ => vec![batch],
-        };
-        for batch in again {
-            let batch: Vec<_> = batch.into_iter().filter_map(|job| self.renamed(job)).collect();
-            if let Err((batch, error)) = self.try_decide(batch).await {
-                self.fail_all(batch, &error);
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            return self.fail_all(batch, &error);
+        }
+        if is_contention(&error) && is_of_one_run(&batch) {
+            return self.find_locked(batch, &error);
+        }
+        if is_rejection(&error) || is_contention(&error) {
+            return self.decide_one_by_one(batch).await;
+        }
+        let batch = batch.into_iter().filter_map(|job| self.renamed(job)).collect();
+        if let Err((batch, error)) = self.try_decide(batch).await {
+            self.fail_all(batch, &error);
+        }
+    }
+
+    /// A run whose budgets are locked is waited for once, however many of its calls want in.
+    async fn decide_one_by_one(&mut self, batch: Vec<admit::Job>) {
+        let mut locked = HashSet::new();
+        for job in batch {
+            let run = job.ask.run;
+            let Some(job) = self.renamed(job) else { continue };
+            if locked.contains(&run) {
+                self.find_locked(vec![job], &sqlx::Error::PoolTimedOut);
+                continue;
+            }
+            let Err((failed, error)) = self.try_decide(vec![job]).await else { continue };
+            if is_contention(&error) {
+                locked.insert(run);
+                self.find_locked(failed, &error);
+            } else {
+                self.fail_all(failed, &error);
             }
         }
     }
@@ -262,6 +319,9 @@ impl Lane {
     /// Answers in order; those that do not fit join the queue before anything later is decided.
     fn answer_all(&self, batch: Vec<admit::Job>, verdicts: Vec<Verdict>) {
         for (job, verdict) in batch.into_iter().zip(verdicts) {
+            if self.aside.is_none() {
+                self.desk.note_free(job.ask.run);
+            }
             let answer = match verdict {
                 Verdict::Admitted(attempt, balance) => self.grant(&job, attempt, balance),
                 Verdict::Refused(refusal) => {
@@ -303,7 +363,7 @@ impl Lane {
         still_wanted(job)
     }
 
-    fn fail_all(&self, batch: Vec<admit::Job>, error: &sqlx::Error) {
+    fn fail_all(&self, batch: impl IntoIterator<Item = admit::Job>, error: &sqlx::Error) {
         for job in batch {
             self.desk.forget(job.ask.id);
             tracing::warn!(error = error as &dyn std::error::Error, "admission.failed");

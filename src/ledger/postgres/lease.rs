@@ -11,7 +11,7 @@ use crate::domain::id::{GatewayId, ReservationId};
 
 use super::connection::LaneConnection;
 use super::settle::Stale;
-use super::{STATEMENT_TIMEOUT, statements};
+use super::{ANSWER_TIMEOUT, STATEMENT_TIMEOUT, statements, within};
 
 /// The most reservations that one sweep moves in one statement.
 const SWEEP_BATCH: i32 = 500;
@@ -21,6 +21,7 @@ pub struct Lease {
     gateway: Mutex<GatewayId>,
     seconds: f64,
     steady: AtomicBool,
+    failing: AtomicBool,
     connection: tokio::sync::Mutex<LaneConnection>,
 }
 
@@ -50,6 +51,7 @@ impl Lease {
             gateway: Mutex::new(gateway),
             seconds,
             steady: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
             connection: tokio::sync::Mutex::new(LaneConnection::new(options)),
         })
     }
@@ -69,6 +71,7 @@ impl Lease {
         if renewed.is_err() {
             self.steady.store(false, Ordering::Release);
         }
+        self.failing.store(renewed.is_err(), Ordering::Release);
         renewed
     }
 
@@ -109,8 +112,14 @@ impl Lease {
     /// # Errors
     /// If the database fails.
     pub async fn leave(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        sqlx::query(statements::LEAVE).bind(self.gateway().uuid()).execute(pool).await?;
+        let leave = sqlx::query(statements::LEAVE).bind(self.gateway().uuid());
+        within(ANSWER_TIMEOUT, leave.execute(pool)).await?;
         Ok(())
+    }
+
+    /// Whether the last renewal failed.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Acquire)
     }
 
     /// Whether this gateway has renewed for a whole lease without a gap.

@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::id::RunId;
@@ -21,7 +21,7 @@ use crate::domain::reservation::{Ask, Refusal};
 use crate::domain::run::{Registration, RunPatch, RunSnapshot, RunStanding, RunState};
 
 use self::desk::Desk;
-use self::lane::{Inbox, Lane};
+use self::lane::{Lane, channel};
 use super::grant::{Grant, Settle};
 use super::queue::{RunQueue, Turn};
 use super::{
@@ -56,6 +56,8 @@ pub const LOCK_TIMEOUT: Duration = Duration::from_millis(1500);
 pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest that a call waits for the ledger before it is refused as unavailable.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(4500);
+/// The longest that a long list or a large registration may take.
+pub const WORK_TIMEOUT: Duration = Duration::from_secs(30);
 /// Admissions that can wait for one lane.
 const LANE_CAPACITY: usize = 4096;
 /// Settlements that may wait to be written before admission stops.
@@ -92,12 +94,24 @@ pub struct PostgresLedger {
     admissions: Vec<mpsc::Sender<admit::Job>>,
     books: Arc<Books>,
     lease: Arc<Lease>,
+    max_backlog: usize,
 }
 
 /// Where settlements are handed over.
 struct Books {
     settlements: Vec<mpsc::UnboundedSender<settle::Job>>,
     desk: Arc<Desk>,
+}
+
+/// Work that a silent database does not keep for longer than `limit`.
+async fn within<T, E: From<sqlx::Error>>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(done) => done,
+        Err(_) => Err(E::from(sqlx::Error::PoolTimedOut)),
+    }
 }
 
 /// The options with which every connection is made, whatever the database's defaults.
@@ -126,9 +140,17 @@ pub async fn connect(options: PgConnectOptions) -> Result<PgPool, OpenError> {
         .max_connections(POOL_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(true)
+        .after_release(|connection, _| Box::pin(is_usable(connection)))
         .connect_with(options)
         .await
         .map_err(OpenError::Connect)
+}
+
+/// Whether a connection that is given back still answers, and can write. One that does not must not
+/// keep its place in the pool: the network may never say that it is gone.
+async fn is_usable(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let asked = sqlx::query_scalar(statements::CAN_WRITE).fetch_one(connection);
+    within(ACQUIRE_TIMEOUT, asked).await
 }
 
 /// Brings the schema up to date. Gateways that start together take turns.
@@ -136,9 +158,9 @@ pub async fn connect(options: PgConnectOptions) -> Result<PgPool, OpenError> {
 /// # Errors
 /// If a migration fails or the database is newer than this program.
 pub async fn migrate(options: &PgConnectOptions) -> Result<(), OpenError> {
-    use sqlx::{Connection as _, PgConnection};
     let patient = options.clone().options([("lock_timeout", "60000"), ("statement_timeout", "0")]);
-    let mut connection = PgConnection::connect_with(&patient).await.map_err(OpenError::Connect)?;
+    let connecting = within(ACQUIRE_TIMEOUT, PgConnection::connect_with(&patient));
+    let mut connection = connecting.await.map_err(OpenError::Connect)?;
     sqlx::migrate!("./migrations").run(&mut connection).await.map_err(OpenError::Migrate)?;
     let _closed_politely = connection.close().await;
     Ok(())
@@ -150,26 +172,40 @@ impl PostgresLedger {
     /// # Errors
     /// If the database cannot be used.
     pub async fn open(url: &str, lease: Duration) -> Result<Arc<Self>, OpenError> {
+        Self::open_bounded(url, lease, MAX_BACKLOG).await
+    }
+
+    /// The same, where admission stops at `max_backlog` settlements that wait to be written.
+    ///
+    /// # Errors
+    /// If the database cannot be used.
+    pub async fn open_bounded(
+        url: &str,
+        lease: Duration,
+        max_backlog: usize,
+    ) -> Result<Arc<Self>, OpenError> {
         let options = connect_options(url)?;
-        migrate(&options).await?;
+        Box::pin(migrate(&options)).await?;
         let pool = connect(options.clone()).await?;
         let lease = Lease::take(&pool, options.clone(), lease).await;
         let lease = Arc::new(lease.map_err(OpenError::Lease)?);
 
+        let (outboxes, inboxes): (Vec<_>, Vec<_>) = (0..lane_count()).map(|_| channel()).unzip();
+        let (admissions, settlements) =
+            outboxes.into_iter().map(|outbox| (outbox.asks, outbox.ended)).unzip();
         let desk = Arc::new(Desk::new(lane_count()));
-        let (settlements, ended): (Vec<_>, Vec<_>) =
-            (0..lane_count()).map(|_| mpsc::unbounded_channel()).unzip();
         let books = Arc::new(Books { settlements, desk: Arc::clone(&desk) });
-        let (mut admissions, mut lanes) = (Vec::new(), Vec::new());
-        for ended in ended {
-            let (sender, asks) = mpsc::channel(LANE_CAPACITY);
-            admissions.push(sender);
+        let lane = |aside| {
             let (options, desk) = (options.clone(), Arc::clone(&desk));
-            let lane = Lane::new(options, desk, Arc::downgrade(&books), Arc::clone(&lease));
-            lanes.push((lane, Inbox { asks, ended }));
-        }
+            Lane::new(options, desk, Arc::downgrade(&books), Arc::clone(&lease), aside)
+        };
+        let (aside, locked) = channel();
+        let mut lanes: Vec<_> =
+            inboxes.into_iter().map(|inbox| (lane(Some(aside.clone())), inbox)).collect();
+        lanes.push((lane(None), locked));
+        drop(aside);
         lanes::start(lanes).map_err(OpenError::Thread)?;
-        Ok(Arc::new(Self { pool, admissions, books, lease }))
+        Ok(Arc::new(Self { pool, admissions, books, lease, max_backlog }))
     }
 
     /// This gateway's lease.
@@ -187,7 +223,7 @@ impl PostgresLedger {
     /// # Errors
     /// If the database fails.
     pub async fn sweep(&self) -> Result<Swept, LedgerError> {
-        lease::sweep(&self.pool, &self.lease).await.map_err(unavailable)
+        within(WORK_TIMEOUT, lease::sweep(&self.pool, &self.lease)).await.map_err(unavailable)
     }
 
     /// Releases reservations in this gateway's name that it does not know: the answer to their
@@ -196,13 +232,14 @@ impl PostgresLedger {
     /// # Errors
     /// If the database fails.
     pub async fn release_orphans(&self) -> Result<u64, LedgerError> {
-        let stale =
-            lease::stale_reservations(&self.pool, &self.lease).await.map_err(unavailable)?;
+        let stale = within(ANSWER_TIMEOUT, lease::stale_reservations(&self.pool, &self.lease))
+            .await
+            .map_err(unavailable)?;
         let unknown: Vec<_> = {
             let live = self.books.desk.live.lock();
             stale.into_iter().filter(|found| !live.contains(&found.id)).collect()
         };
-        settle::release(&self.pool, &unknown).await.map_err(unavailable)
+        within(ANSWER_TIMEOUT, settle::release(&self.pool, &unknown)).await.map_err(unavailable)
     }
 
     /// Settlements that wait to be written.
@@ -254,7 +291,7 @@ impl Ledger for PostgresLedger {
         ask: Ask,
         turn: &Arc<Turn>,
     ) -> Result<Result<Grant, Refusal>, LedgerError> {
-        if self.backlog() >= MAX_BACKLOG {
+        if self.backlog() >= self.max_backlog {
             return Err(LedgerError::Backlog);
         }
         let lane = lane_of(ask.run, self.admissions.len());
@@ -272,26 +309,26 @@ impl Ledger for PostgresLedger {
     }
 
     async fn find(&self, key: RunKey) -> Result<Option<RunSnapshot>, LedgerError> {
-        read::find(&self.pool, key).await.map_err(unavailable)
+        within(ANSWER_TIMEOUT, read::find(&self.pool, key)).await.map_err(unavailable)
     }
 
     async fn standings(&self, runs: &[RunId]) -> Result<Vec<(RunId, RunStanding)>, LedgerError> {
-        read::standings(&self.pool, runs).await.map_err(unavailable)
+        within(ANSWER_TIMEOUT, read::standings(&self.pool, runs)).await.map_err(unavailable)
     }
 
     async fn register(
         &self,
         registrations: Vec<(Registration, TokenHash)>,
     ) -> Result<Vec<Registered>, RunsError> {
-        runs::register(&self.pool, registrations).await
+        within(WORK_TIMEOUT, runs::register(&self.pool, registrations)).await
     }
 
     async fn patch(&self, run: RunId, patch: RunPatch) -> Result<RunRecord, RunsError> {
-        runs::patch(&self.pool, run, patch).await
+        within(ANSWER_TIMEOUT, runs::patch(&self.pool, run, patch)).await
     }
 
     async fn close(&self, run: RunId, close: Close) -> Result<RunRecord, RunsError> {
-        runs::close(&self.pool, run, close).await
+        within(ANSWER_TIMEOUT, runs::close(&self.pool, run, close)).await
     }
 
     async fn open_attempt(
@@ -300,15 +337,15 @@ impl Ledger for PostgresLedger {
         status: RunState,
         token: TokenHash,
     ) -> Result<RunRecord, RunsError> {
-        runs::open_attempt(&self.pool, run, status, token).await
+        within(ANSWER_TIMEOUT, runs::open_attempt(&self.pool, run, status, token)).await
     }
 
     async fn rotate_token(&self, run: RunId, token: TokenHash) -> Result<RunRecord, RunsError> {
-        runs::rotate_token(&self.pool, run, token).await
+        within(ANSWER_TIMEOUT, runs::rotate_token(&self.pool, run, token)).await
     }
 
     async fn record(&self, run: RunId) -> Result<Option<RunRecord>, LedgerError> {
-        read::record(&self.pool, run).await.map_err(unavailable)
+        within(WORK_TIMEOUT, read::record(&self.pool, run)).await.map_err(unavailable)
     }
 
     async fn list(
@@ -316,11 +353,11 @@ impl Ledger for PostgresLedger {
         status: Option<RunState>,
         page: Page,
     ) -> Result<Vec<RunRecord>, LedgerError> {
-        read::list(&self.pool, status, page).await.map_err(unavailable)
+        within(WORK_TIMEOUT, read::list(&self.pool, status, page)).await.map_err(unavailable)
     }
 
     async fn calls(&self, run: RunId, page: Page) -> Result<Vec<CallRecord>, LedgerError> {
-        read::calls(&self.pool, run, page).await.map_err(unavailable)
+        within(WORK_TIMEOUT, read::calls(&self.pool, run, page)).await.map_err(unavailable)
     }
 
     async fn totals(&self, query: &TotalsQuery) -> Result<Totals, LedgerError> {
@@ -331,14 +368,22 @@ impl Ledger for PostgresLedger {
         &self,
         refusals: Vec<(RunId, &'static str, u64)>,
     ) -> Result<(), LedgerError> {
-        runs::count_refusals(&self.pool, &refusals).await.map_err(unavailable)
+        within(ANSWER_TIMEOUT, runs::count_refusals(&self.pool, &refusals))
+            .await
+            .map_err(unavailable)
     }
 
     async fn ready(&self) -> Result<(), LedgerError> {
-        if self.backlog() >= MAX_BACKLOG {
+        if self.backlog() >= self.max_backlog {
             return Err(LedgerError::Backlog);
         }
-        sqlx::query(statements::PING).execute(&self.pool).await.map_err(unavailable)?;
+        // A database that answers and does not take what is written admits nothing either.
+        if self.lease.is_failing() {
+            return Err(LedgerError::Lapsed);
+        }
+        within(ANSWER_TIMEOUT, sqlx::query(statements::PING).execute(&self.pool))
+            .await
+            .map_err(unavailable)?;
         Ok(())
     }
 

@@ -47,6 +47,8 @@ pub(super) enum Written {
     Yes,
     /// The database is away; try again.
     NotYet,
+    /// Somebody holds its budgets locked; try again.
+    Locked,
     /// The database rejects it in every form. It stays reserved, for an operator.
     Never,
 }
@@ -166,7 +168,7 @@ pub(super) async fn write_alone(
     let error = match connection.run(async |c| alone.write(c, gateway).await).await {
         Ok(()) => return Written::Yes,
         Err(error) if is_rejection(&error) => error,
-        Err(_) => return Written::NotYet,
+        Err(error) => return delayed(&error),
     };
     let id = job.settlement.reservation.id;
     metrics::counter!("rungate_incidents_total", "kind" => Flag::RowRejected.as_str()).increment(1);
@@ -186,17 +188,21 @@ pub(super) async fn write_alone(
             );
             Written::Never
         }
-        Err(_) => Written::NotYet,
+        Err(error) => delayed(&error),
     }
 }
 
-/// Whether the database will never take this: bad data (22), a violated constraint (23), or an
-/// exception raised by the function (P0).
+fn delayed(error: &sqlx::Error) -> Written {
+    if is_contention(error) { Written::Locked } else { Written::NotYet }
+}
+
+/// Whether the database will never take this: bad data (22), a violated constraint (23), a limit of
+/// the program (54), or an exception raised by the function (P0).
 pub(super) fn is_rejection(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            code.starts_with("22") || code.starts_with("23") || code.starts_with("P0")
-        }),
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| ["22", "23", "54", "P0"].iter().any(|bad| code.starts_with(bad))),
         sqlx::Error::Encode(_) => true,
         _ => false,
     }

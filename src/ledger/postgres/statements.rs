@@ -3,6 +3,10 @@
 /// Answers if the database does.
 pub const PING: &str = "SELECT 1";
 
+/// Whether this session may write.
+pub const CAN_WRITE: &str = "SELECT current_setting('default_transaction_read_only') = 'off' \
+    AND NOT pg_is_in_recovery()";
+
 /// Settles a batch and then admits one; answers the ids that were moved, then the verdicts. See the
 /// function's own comment.
 pub const STEP: &str = "SELECT settled, verdict, state, attempt, unit, limit_amount, spent, \
@@ -204,8 +208,9 @@ pub const CHECK_COUNTS: &str = "SELECT (SELECT count(*) FROM runs), \
         (SELECT 1 FROM gateways g WHERE g.id = v.gateway_id AND NOT g.dead))";
 
 /// Every statement above.
-pub const ALL: [&str; 33] = [
+pub const ALL: [&str; 34] = [
     PING,
+    CAN_WRITE,
     STEP,
     BOOKED_COSTS,
     TAKE_LEASE,

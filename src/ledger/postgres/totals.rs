@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::super::LedgerError;
 use super::super::totals::{GroupBy, Sums, Totals, TotalsQuery};
 use super::read::unsigned;
+use super::{WORK_TIMEOUT, within};
 
 /// How far a gateway's clock, which makes the ids, may be from the database's, which tells when a
 /// call was admitted. Wide, because a call beyond it would be left out; what it costs is to read
@@ -61,7 +62,7 @@ pub(super) async fn totals(pool: &PgPool, query: &TotalsQuery) -> Result<Totals,
         GroupBy::Day => BY_DAY,
     };
     let (rank, name) = query.after.clone().unzip();
-    let rows = sqlx::query(statement)
+    let asked = sqlx::query(statement)
         .bind(first_id(query.from - CLOCK_SLACK))
         .bind(first_id(query.to + CLOCK_SLACK))
         .bind(query.from)
@@ -70,9 +71,8 @@ pub(super) async fn totals(pool: &PgPool, query: &TotalsQuery) -> Result<Totals,
         .bind(name)
         // The row of the whole is one more.
         .bind(i64::from(query.limit) + 1)
-        .fetch_all(pool)
-        .await
-        .map_err(failure)?;
+        .fetch_all(pool);
+    let rows = within(WORK_TIMEOUT, asked).await.map_err(failure)?;
     read(&rows).map_err(failure)
 }
 

@@ -27,7 +27,7 @@ mod view;
 mod workload;
 
 pub(crate) use money::check_settling_twice_changes_nothing;
-pub(crate) use workload::{compare, operations_from_env, seed_from_env};
+pub(crate) use workload::{Random, compare, operations_from_env, seed_from_env};
 
 /// Runs every fixed scenario, each on a ledger of its own (which may share its database).
 pub(crate) async fn check_all(make: impl AsyncFn() -> Arc<dyn Ledger>) {

@@ -26,6 +26,7 @@ mod settings;
 mod cli;
 mod containers;
 mod crash;
+mod chaos;
 mod holding;
 mod openapi;
 mod threats;

@@ -25,8 +25,7 @@ mod check;
 mod draw;
 mod random;
 
-use random::Random;
-pub(crate) use random::{operations_from_env, seed_from_env};
+pub(crate) use random::{Random, operations_from_env, seed_from_env};
 
 /// How often each verdict and each refused change was seen.
 pub(crate) type Seen = BTreeMap<&'static str, u32>;

@@ -53,6 +53,19 @@ pub async fn database() -> String {
     with_name(&server, &name)
 }
 
+/// A database without any table.
+pub async fn empty_database() -> String {
+    let (server, name) = (server(), format!("test_{}", Uuid::new_v4().simple()));
+    create(&server, &name, "template0").await;
+    with_name(&server, &name)
+}
+
+/// The same database as another role.
+pub fn as_role(url: &str, role: &str) -> String {
+    let (_, rest) = url.split_once('@').unwrap();
+    format!("postgres://{role}@{rest}")
+}
+
 async fn create(server: &str, name: &str, template: &str) {
     let options = PgConnectOptions::from_str(server).unwrap();
     let mut connection = PgConnection::connect_with(&options).await.unwrap();

@@ -39,8 +39,18 @@ pub struct Ended {
 impl GatewayProcess {
     /// Starts it on `database` and waits until it listens.
     pub fn serve(database: &str, settings: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rungate"))
-            .arg("serve")
+        Self::try_serve(database, settings).expect("the gateway says where it listens")
+    }
+
+    /// The same, unless it ends before it listens.
+    pub fn try_serve(database: &str, settings: &[(&str, &str)]) -> Option<Self> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rungate"));
+        Self::start(command.arg("serve"), database, settings)
+    }
+
+    /// The same by a command that ends in `rungate serve`.
+    pub fn start(command: &mut Command, database: &str, settings: &[(&str, &str)]) -> Option<Self> {
+        let mut child = command
             .current_dir(std::env::temp_dir())
             .env("DATABASE_URL", database)
             .env("ADMIN_TOKEN", ADMIN_TOKEN)
@@ -58,11 +68,12 @@ impl GatewayProcess {
         let out = reader(child.stdout.take().unwrap(), &said, |said| &mut said.out, Some(tell));
         let err = reader(child.stderr.take().unwrap(), &said, |said| &mut said.err, None);
         let (data, admin) = (address(&told, "data plane"), address(&told, "control plane"));
-        let client = match (data, admin) {
-            (Some(data), Some(admin)) => Client::new(data, admin),
-            _ => panic!("the gateway did not say where it listens: {:?}", said.lock()),
+        let Some((data, admin)) = data.zip(admin) else {
+            let _reaped = child.wait();
+            eprintln!("a gateway ended before it listened: {:?}", said.lock());
+            return None;
         };
-        Self { child, client, said, readers: vec![out, err] }
+        Some(Self { child, client: Client::new(data, admin), said, readers: vec![out, err] })
     }
 
     pub fn pid(&self) -> u32 {

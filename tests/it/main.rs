@@ -27,6 +27,7 @@ mod cli;
 mod containers;
 mod crash;
 mod chaos;
+mod database;
 mod holding;
 mod openapi;
 mod threats;

@@ -43,7 +43,7 @@ pub(super) enum Missed {
     /// It is settled, and the client hears of it.
     Over(Failed),
     /// It bought nothing and is not settled: another attempt may help.
-    Passing(Missing),
+    Passing(Box<Missing>),
 }
 
 /// An attempt that bought nothing. Dropped, it is released.
@@ -109,7 +109,7 @@ impl OnItsWay {
             Err((Ending::NothingBought, fault, true)) => {
                 call.refused();
                 let miss = Miss::Unreachable;
-                Err(Missed::Passing(Missing { call, miss, fault, said: None }))
+                Err(Missed::Passing(Box::new(Missing { call, miss, fault, said: None })))
             }
             Err((ending, fault, _)) => {
                 let charge = call.finish(ending, fault.code().status(), None);
@@ -180,7 +180,7 @@ async fn refused(mut call: OpenCall, response: Response, end: Instant) -> Missed
         call.refused();
         let (fault, provider) = (failure::broken(), call.target.provider.name);
         let said = Some(Said { provider, status, retry_after, response });
-        return Missed::Passing(Missing { call, miss, fault, said });
+        return Missed::Passing(Box::new(Missing { call, miss, fault, said }));
     }
     let (gateway, provider) = (Arc::clone(call.gateway()), call.target.provider.name);
     // The bill depends on the status alone, so it is settled before the body is read.

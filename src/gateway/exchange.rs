@@ -77,7 +77,7 @@ pub async fn exchange(
 
 /// Ends a call that is not tried again. The bill depends on the status alone, so it is settled
 /// before the body is read for its message.
-async fn give_up(mut missing: Missing, end: Instant) -> Failed {
+async fn give_up(mut missing: Box<Missing>, end: Instant) -> Failed {
     let gateway = Arc::clone(missing.call.gateway());
     let said = missing.said.take();
     let mut failed = missing.give_up();
@@ -90,7 +90,7 @@ async fn give_up(mut missing: Missing, end: Instant) -> Failed {
 /// Waits and reserves anew. Whoever stops meanwhile – the run, the gateway, the client – is not
 /// held up by it.
 async fn again(
-    mut missing: Missing,
+    mut missing: Box<Missing>,
     made: u32,
     pause: Duration,
     end: Instant,
@@ -115,7 +115,7 @@ async fn again(
     if cut.is_cancelled() || gateway.is_draining() {
         return Err(missing.give_up());
     }
-    let Missing { mut call, miss, fault, .. } = missing;
+    let Missing { mut call, miss, fault, .. } = *missing;
     tell_retry(&call, miss, made, pause);
     match call.again(fault.code().status()).await {
         Ok(()) => Ok(call),

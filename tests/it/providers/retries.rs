@@ -53,10 +53,13 @@ pub(super) fn used() -> (String, u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_fails_in_passing_is_answered_by_the_next_attempt() {
-    for (first, streamed) in [(429, false), (502, true), (503, false), (529, true)] {
-        let last = if streamed { good_stream() } else { good() };
-        let provider = ScriptedProvider::in_turn([failing(first, ""), last]).await;
-        let stage = Stage::before(&provider, &[]).await;
+    let cases = [(429, false), (502, true), (503, false), (529, true)];
+    let answers = cases.map(|(first, streamed)| {
+        [failing(first, ""), if streamed { good_stream() } else { good() }]
+    });
+    let provider = ScriptedProvider::in_turn(answers.concat()).await;
+    let stage = Stage::before(&provider, &[("WORKERS", "1")]).await;
+    for (turn, (first, streamed)) in cases.into_iter().enumerate() {
         // It can afford one such call, not two at once.
         let cap = cost(MODEL, strict_input("hi"), 0, 50).to_string();
         let run = stage.run(json!({"cost_limit_usd": cap, "call_limit": 1})).await;
@@ -73,10 +76,14 @@ async fn a_call_that_fails_in_passing_is_answered_by_the_next_attempt() {
         let usage = stage.client().usage(&run).await;
         assert_eq!((decimal(&usage["spent_usd"]), &usage["calls"]), (said, &json!(1)));
         let seen = provider.seen();
-        assert_eq!(seen.len(), 2, "{first}");
-        assert_eq!(seen[0], seen[1], "the same is sent again");
-        stage.end().await;
+        assert_eq!(seen.len(), 2 * turn + 2, "{first}");
+        assert_eq!(seen[2 * turn], seen[2 * turn + 1], "the same is sent again");
     }
+    let metrics = stage.client().operator(reqwest::Method::GET, "/metrics");
+    let metrics = Answer::of(metrics.send().await.unwrap()).await.text;
+    let counted = metrics.contains("rungate_upstream_retries_total{provider=\"openai\"}");
+    assert!(counted, "retries are counted: {metrics}");
+    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +142,7 @@ async fn what_may_have_cost_and_what_the_request_caused_is_never_tried_again() {
     }
     stage.end().await;
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n";
-    for (name, bytes) in [
+    let broken = [
         ("no answer", String::new()),
         ("half a head", "HTTP/1.1 5".to_owned()),
         ("no body", head.to_owned()),
@@ -144,17 +151,19 @@ async fn what_may_have_cost_and_what_the_request_caused_is_never_tried_again() {
         ("a stream without an event", EVENTS.to_owned()),
         ("an error under 200", response("200 OK", "application/json", r#"{"error":"busy"}"#)),
         ("an error event", format!("{EVENTS}data: {{\"error\":{{\"code\":503}}}}\n\n")),
-    ] {
-        let provider = ScriptedProvider::answering(bytes, Then::Close).await;
-        let stage = Stage::before(&provider, &[("WORKERS", "1")]).await;
+    ];
+    let answers = broken.iter().map(|(_, bytes)| (bytes.clone(), Then::Close));
+    let provider = ScriptedProvider::in_turn(answers).await;
+    let stage = Stage::before(&provider, &[("WORKERS", "1")]).await;
+    for (sent, (name, _)) in broken.iter().enumerate() {
         let run = stage.run(json!({})).await;
         let body = if name.contains("stream") { ask_streamed("hi") } else { ask("hi") };
         stage.client().ask(&run, &body).await;
         let rows = rows(&stage, &run).await;
-        assert_eq!((rows.len(), provider.seen().len()), (1, 1), "{name}: {rows:?}");
+        assert_eq!((rows.len(), provider.seen().len()), (1, sent + 1), "{name}: {rows:?}");
         assert_ne!(rows[0].0, "none", "{name}");
-        stage.end().await;
     }
+    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

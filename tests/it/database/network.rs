@@ -117,3 +117,22 @@ async fn a_database_that_is_away_is_not_stormed() {
     until(|| seen == 2).await;
     stage.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_under_way_when_the_network_forgets_them_do_not_wear_out_the_pool() {
+    let (stage, proxy) = behind_a_proxy().await;
+    let mut operator = stage.operator().await;
+    super::stage::execute(&mut operator, "BEGIN; LOCK TABLE runs IN ACCESS EXCLUSIVE MODE").await;
+    // More than the pool has connections, each with a question that waits in Postgres.
+    let unknown = crate::support::client::Run { id: String::new(), token: "rg-run-x".into() };
+    let asked: Vec<_> = (0..12).map(|_| stage.start(&unknown)).collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    proxy.forget();
+    super::stage::execute(&mut operator, "ROLLBACK").await;
+    for call in asked {
+        let answer = call.await.unwrap();
+        assert!([401, 503].contains(&answer.status), "{answer:?}");
+    }
+    stage.until_served().await;
+    stage.end().await;
+}

@@ -15,11 +15,13 @@ pub(super) fn tell(fault: &Fault, request_id: &str) {
     metrics::counter!("rungate_refusals_total", "code" => fault.code().as_str()).increment(1);
     let (code, says) = (fault.code().as_str(), fault.message());
     if fault.code().status() < 500 {
-        tracing::debug!(request.id = request_id, code, ?says, "stream.refused");
+        let says = fault.upstream_verdict().is_none().then_some(says);
+        tracing::debug!(request.id = request_id, code, says, "stream.refused");
         return;
     }
-    let upstream = fault.upstream_failure();
-    tracing::warn!(request.id = request_id, code, ?says, ?upstream, "stream.failed");
+    // The provider's words are not written: they repeat prompts.
+    let status = fault.upstream_failure().and_then(|failure| failure.status);
+    tracing::warn!(request.id = request_id, code, ?says, upstream.status = status, "stream.failed");
 }
 
 /// Longest `retry-after` of a provider that is believed, in seconds.

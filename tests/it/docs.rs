@@ -58,7 +58,10 @@ fn when(code: Code) -> &'static str {
         Code::LimitBelowSpent => "a PATCH sets the cap below what is spent",
         Code::InvalidTransition => "the run cannot be closed or reopened that way",
         Code::ProviderNotConfigured => "no provider of this model has a key or a base URL",
-        Code::RequestTooLarge => "the body, decoded, is larger than MAX_BODY_BYTES",
+        Code::RequestTooLarge => {
+            "the body, decoded, is larger than MAX_BODY_BYTES, or a compressed one becomes more than \
+             100 times its size"
+        }
         Code::UnsupportedMediaType => "the body is not JSON, or its encoding is not known",
         Code::UpgradeNotSupported => "a WebSocket was asked for",
         Code::RateLimited => "the run's `requests_per_minute` are used up on this gateway",

@@ -60,7 +60,9 @@ async fn five_hundred_streams_leave_nothing_behind() {
         until_in_flight(&client, &run, 0).await;
         held.push(resident_kb(gateway.pid()));
     }
-    assert!(held[3] <= held[1] + SLACK_KB, "kilobytes after each round: {held:?}");
+    // What is left behind stays, so the lower of two rounds tells it; peaks come and go.
+    let (early, late) = (held[0].max(held[1]), held[2].min(held[3]));
+    assert!(late <= early + SLACK_KB, "kilobytes after each round: {held:?}");
 
     // The gauges are written once a second, the lease's more rarely.
     let empty = ["rungate_calls_in_flight", "rungate_calls_waiting", "rungate_tasks"];

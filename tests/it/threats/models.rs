@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{ANSWER, body_of};
 use crate::data_plane::stage::{MODEL, Stage, ask, ask_of, cost, decimal, with};
 use crate::support::provider::ScriptedProvider;
+use crate::support::watch;
 
 /// Names that are like a model's, and like nothing in the catalogue.
 const LOOK_ALIKES: &[&str] = &[
@@ -136,6 +137,7 @@ fn a_gateway_with_an_unpriced_model_does_not_start() {
             .stdin(Stdio::null())
             .output()
             .unwrap();
+        watch::output(&ended);
         let said = String::from_utf8(ended.stderr).unwrap();
         assert!(!ended.status.success(), "{name}: {said}");
         assert!(said.contains("models.toml"), "{name}: {said}");
@@ -149,8 +151,8 @@ async fn an_answer_of_another_model_is_priced_as_that_model_and_told_if_it_is_de
         (MODEL, MODEL, Value::Null),
         ("gpt-4o", "gpt-4o", json!("over_reservation")),
         ("gpt-4.1-nano", "gpt-4.1-nano", Value::Null),
-        // Nobody knows what it costs, so it is what was asked for.
-        ("gpt-5000-ultra", MODEL, Value::Null),
+        // Nobody knows what it costs, so it is what was asked for, without discounts.
+        ("gpt-5000-ultra", MODEL, json!("unknown_model")),
     ] {
         let answer = ANSWER.replace(MODEL, served).replace(":1,", ":50,");
         let provider = ScriptedProvider::json(&answer).await;

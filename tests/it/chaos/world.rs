@@ -158,7 +158,7 @@ impl World {
                 ];
                 GatewayProcess::try_serve(&database, &settings)
             });
-            if let Some(gateway) = starting.await.unwrap() {
+            if let Ok(gateway) = starting.await.unwrap() {
                 *self.clients[place].write() = Some(gateway.client.clone());
                 *self.gateways[place].lock() = Some(gateway);
                 return;

@@ -39,17 +39,21 @@ pub struct Ended {
 impl GatewayProcess {
     /// Starts it on `database` and waits until it listens.
     pub fn serve(database: &str, settings: &[(&str, &str)]) -> Self {
-        Self::try_serve(database, settings).expect("the gateway says where it listens")
+        Self::try_serve(database, settings).unwrap_or_else(|said| panic!("{said:?}"))
     }
 
     /// The same, unless it ends before it listens.
-    pub fn try_serve(database: &str, settings: &[(&str, &str)]) -> Option<Self> {
+    pub fn try_serve(database: &str, settings: &[(&str, &str)]) -> Result<Self, Said> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rungate"));
         Self::start(command.arg("serve"), database, settings)
     }
 
     /// The same by a command that ends in `rungate serve`.
-    pub fn start(command: &mut Command, database: &str, settings: &[(&str, &str)]) -> Option<Self> {
+    pub fn start(
+        command: &mut Command,
+        database: &str,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, Said> {
         let mut child = command
             .current_dir(std::env::temp_dir())
             .env("DATABASE_URL", database)
@@ -70,10 +74,10 @@ impl GatewayProcess {
         let (data, admin) = (address(&told, "data plane"), address(&told, "control plane"));
         let Some((data, admin)) = data.zip(admin) else {
             let _reaped = child.wait();
-            eprintln!("a gateway ended before it listened: {:?}", said.lock());
-            return None;
+            let said = said.lock().clone();
+            return Err(said);
         };
-        Some(Self { child, client: Client::new(data, admin), said, readers: vec![out, err] })
+        Ok(Self { child, client: Client::new(data, admin), said, readers: vec![out, err] })
     }
 
     pub fn pid(&self) -> u32 {

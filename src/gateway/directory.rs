@@ -194,11 +194,10 @@ impl Directory {
         id: RunId,
         from: Option<IpAddr>,
     ) -> Result<Option<Arc<KnownRun>>, NotFound> {
-        if let Some(known) = self.known(id) {
-            return Ok(Some(known));
+        match self.known(id) {
+            Some(known) => Ok(Some(known)),
+            None => self.look_up(RunKey::Id(id), from).await,
         }
-        let found = self.look_up(RunKey::Id(id), from).await?;
-        Ok(found.map(|snapshot| self.meet(snapshot)))
     }
 
     /// The run whose current attempt has this token. A token that is not known to be current is
@@ -211,17 +210,15 @@ impl Directory {
         hash: TokenHash,
         from: Option<IpAddr>,
     ) -> Result<Option<Arc<KnownRun>>, NotFound> {
-        let cached = self.tokens.read().get(&hash).copied();
-        if let Some(known) = cached.and_then(|id| self.known(id))
-            && known.standing().token == hash
-        {
-            return Ok(Some(known));
+        match self.known_by_token(hash) {
+            Some(known) => Ok(Some(known)),
+            None => self.look_up(RunKey::Token(hash), from).await,
         }
-        let found = self.look_up(RunKey::Token(hash), from).await?;
-        Ok(found.map(|snapshot| {
-            self.tokens.write().insert(hash, snapshot.id);
-            self.meet(snapshot)
-        }))
+    }
+
+    fn known_by_token(&self, hash: TokenHash) -> Option<Arc<KnownRun>> {
+        let id = self.tokens.read().get(&hash).copied()?;
+        self.known(id).filter(|known| known.standing().token == hash)
     }
 
     /// Asks the ledger again about a run that is known here.
@@ -321,10 +318,21 @@ impl Directory {
         &self,
         key: RunKey,
         from: Option<IpAddr>,
-    ) -> Result<Option<RunSnapshot>, NotFound> {
+    ) -> Result<Option<Arc<KnownRun>>, NotFound> {
+        let look = |address| self.strangers.check(address, Instant::now());
+        from.map_or(Ok(()), look).map_err(NotFound::TooMany)?;
+        let _place = self.lookups.acquire().await;
+        // Meanwhile somebody may have asked the same.
+        let met = match key {
+            RunKey::Id(id) => self.known(id),
+            RunKey::Token(hash) => self.known_by_token(hash),
+        };
+        if met.is_some() {
+            return Ok(met);
+        }
+        // Taken only now, so that a crowd of newcomers who wait here is no crowd of strangers.
         let take = |address| self.strangers.take(address, Instant::now());
         let question = from.map(take).transpose().map_err(NotFound::TooMany)?;
-        let _place = self.lookups.acquire().await;
         let found = self.ledger.find(key).await;
         // A ledger that is away is not the address's fault either.
         if !matches!(found, Ok(None))
@@ -332,7 +340,12 @@ impl Directory {
         {
             question.give_back();
         }
-        found.map_err(NotFound::Ledger)
+        Ok(found.map_err(NotFound::Ledger)?.map(|snapshot| {
+            if let RunKey::Token(hash) = key {
+                self.tokens.write().insert(hash, snapshot.id);
+            }
+            self.meet(snapshot)
+        }))
     }
 
     fn meet(&self, snapshot: RunSnapshot) -> Arc<KnownRun> {

@@ -182,10 +182,10 @@ impl Gateway {
         let counts = stream && open.estimates();
         open.sending(counts.then_some(InputCount { text: body.counter, shape }));
         let outbound = Outbound { body: body.bytes, stream, show_usage };
-        let exchange = exchange(client.clone(), open, outbound);
+        // Boxed, because it is large and what is around it is kept until it ends.
+        let exchange = Box::pin(exchange(client.clone(), open, outbound));
         if stream {
-            let begun =
-                streamed::begin(Box::pin(exchange), self.policy.keep_alive, call.request_id);
+            let begun = streamed::begin(exchange, self.policy.keep_alive, call.request_id);
             return Ok(Reply::Stream(Box::new(begun.await?)));
         }
         match exchange.await? {

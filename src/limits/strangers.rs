@@ -29,6 +29,16 @@ impl Strangers {
         Self { interval, burst: interval * burst, due: Mutex::default() }
     }
 
+    /// Whether `address` may ask a question.
+    ///
+    /// # Errors
+    /// If it has asked too many in vain: how long until the next.
+    pub fn check(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+        let until = self.due.lock().get(&household(address)).copied().unwrap_or(now).max(now);
+        let ahead = (until + self.interval).duration_since(now);
+        if ahead > self.burst { Err(ahead - self.burst) } else { Ok(()) }
+    }
+
     /// Takes a question of `address`.
     ///
     /// # Errors

@@ -100,6 +100,24 @@ async fn a_flood_of_unknown_tokens_is_bounded_and_delays_no_token_that_is_known(
 
 /// Threat 23.
 #[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_newcomers_is_no_flood_of_strangers() {
+    let scene = Scene::new(&[]).await;
+    let client = scene.client();
+    let new = json!({"cost_limit_usd": "1", "status": "running"});
+    let request = client.operator(reqwest::Method::POST, "/runs").json(&vec![new; 500]);
+    let registered: Value = request.send().await.unwrap().json().await.unwrap();
+    let runs = registered["data"].as_array().or(registered.as_array()).unwrap();
+    let tokens: Vec<&str> = runs.iter().map(|run| run["token"].as_str().unwrap()).collect();
+    assert_eq!(tokens.len(), 500);
+    for answer in join_all(tokens.iter().map(|token| ask_as(client, token))).await {
+        // The provider may have too much of it, but nobody is taken for a stranger.
+        assert!(!matches!(answer.status, 401 | 429), "{}", answer.text);
+    }
+    scene.end().await;
+}
+
+/// Threat 23.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_was_unknown_is_good_as_soon_as_its_run_is_registered() {
     let scene = Scene::new(&[]).await;
     let client = scene.client();

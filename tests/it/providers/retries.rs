@@ -13,7 +13,7 @@ use crate::support::provider::{ScriptedProvider, Then, response};
 /// An answer with a failing status and perhaps another header.
 pub(super) fn failing(status: u16, header: &str) -> (String, Then) {
     let body = r#"{"error":{"message":"Overloaded."}}"#;
-    let head = format!("HTTP/1.1 {status} No\r\ncontent-type: application/json\r\n{header}");
+    let head = format!("HTTP/1.1 {status} No\r\nconnection: close\r\n{header}");
     (format!("{head}content-length: {}\r\n\r\n{body}", body.len()), Then::Close)
 }
 

@@ -88,10 +88,11 @@ impl ScriptedProvider {
     }
 }
 
-/// A whole HTTP answer.
+/// A whole HTTP answer, after which the connection is not used again.
 pub fn response(status: &str, content_type: &str, body: &str) -> String {
     format!(
-        "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: {content_type}\r\ncontent-length: \
+         {}\r\n\r\n{body}",
         body.len()
     )
 }

@@ -111,7 +111,8 @@ async fn watch(metered: Weak<Mutex<Option<Metered>>>, cut: CancellationToken, de
     sleep(HEARING).await;
     let Some(shared) = metered.upgrade() else { return };
     let Some(metered) = shared.lock().take() else { return };
-    metered.end_unheard(end).await;
+    // Boxed, because hardly any of the many that watch comes to it.
+    Box::pin(metered.end_unheard(end)).await;
 }
 
 impl Stream for Relay {

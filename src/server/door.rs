@@ -118,7 +118,8 @@ impl Door {
                     match let_in(stream, &connections, patience) {
                         Ok(let_in) => Ok(let_in),
                         Err(stream) => {
-                            turn_away(stream, &turned_away).await;
+                            // Boxed, so that no connection that is let in has room for it.
+                            Box::pin(turn_away(stream, &turned_away)).await;
                             Err(DispatchError::Io(io::ErrorKind::ConnectionRefused.into()))
                         }
                     }

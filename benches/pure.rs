@@ -20,7 +20,8 @@ use rungate::domain::key::{Credential, NewRunToken};
 use rungate::domain::policy::Wanted;
 use rungate::domain::run::OnCap;
 use rungate::domain::usage::{Tokens, Usage};
-use rungate::protocol::chat::{ChatRequest, StreamMeter, read_answer};
+use rungate::protocol::chat::{StreamMeter, read_answer};
+use rungate::protocol::request::ChatRequest;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 

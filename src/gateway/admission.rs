@@ -19,7 +19,7 @@ use crate::domain::settlement::Terms;
 use crate::domain::usage::Tokens;
 use crate::ledger::Grant;
 use crate::ledger::queue::Turn;
-use crate::protocol::chat::ChatRequest;
+use crate::protocol::request::ChatRequest;
 
 use super::caller::{Caller, invalid_key, run_not_found};
 use super::{Gateway, draining, unavailable};

@@ -18,7 +18,7 @@ use crate::domain::usage::Tokens;
 use crate::ledger::queue::Turn;
 use crate::ledger::{Grant, Outcome};
 use crate::limits::Permit;
-use crate::protocol::chat::TextCounter;
+use crate::protocol::request::TextCounter;
 
 use super::admission::{Admitted, closed, expired};
 use super::caller::{Caller, invalid_key, run_not_found};

@@ -14,7 +14,7 @@ use crate::domain::settlement::Charge;
 use crate::domain::usage::Tokens;
 use crate::ledger::RunRecord;
 use crate::limits::{Permit, RateStanding};
-use crate::protocol::chat::ChatRequest;
+use crate::protocol::request::ChatRequest;
 use crate::providers::Provider;
 
 use crate::upstream::Client;

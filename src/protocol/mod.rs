@@ -7,4 +7,5 @@ pub mod json;
 pub mod schema;
 pub mod sse;
 pub mod error;
+pub mod request;
 pub mod chat;

@@ -13,7 +13,8 @@ use rungate::config::{
     unknown_names,
 };
 use rungate::domain::fault::Code;
-use rungate::protocol::chat::fields;
+use rungate::protocol::chat;
+use rungate::protocol::request::fields;
 use rungate::providers::REGISTRY;
 
 use crate::support::watch;
@@ -167,7 +168,7 @@ fn the_tables_of_the_readme_are_those_of_the_code() {
     let tables = [
         ("settings", settings_table()),
         ("errors", errors_table()),
-        ("fields", fields::markdown()),
+        ("fields", fields::markdown(&chat::TABLE)),
     ];
     for (name, table) in tables {
         let with = with_table(&right, name, &table);

@@ -20,7 +20,7 @@ mod unpriced;
 
 use bytes::Bytes;
 use rungate::domain::fault::Fault;
-use rungate::protocol::chat::ChatRequest;
+use rungate::protocol::request::ChatRequest;
 use rungate::providers::{Dialect, find};
 
 fn parse(body: &str) -> Result<ChatRequest, Fault> {

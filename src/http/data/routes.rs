@@ -10,7 +10,8 @@ use crate::domain::fault::Code;
 use crate::http::openapi::{CALL_HEADERS, EVENT_STREAM, SCHEMAS};
 use crate::http::route::{Answer, Body, Content, Endpoint, Method, Param, Spec, of};
 use crate::http::usage_view::UsageView;
-use crate::protocol::chat::schema;
+use crate::protocol::chat::TABLE;
+use crate::protocol::request::schema;
 
 use super::health::Health;
 use super::{document, health, inference, models, usage};
@@ -210,8 +211,8 @@ const CALL: Spec = Spec {
 
 /// As the table of fields says it.
 fn chat_request(schemas: &mut SchemaGenerator) -> Value {
-    schemas.definitions_mut().extend(schema::schemas(SCHEMAS));
-    json!({"$ref": format!("{SCHEMAS}{}", schema::REQUEST)})
+    schemas.definitions_mut().extend(schema::schemas(&TABLE, SCHEMAS));
+    json!({"$ref": format!("{SCHEMAS}{}", TABLE.name)})
 }
 
 /// What every provider's answer has; the rest is each one's own.

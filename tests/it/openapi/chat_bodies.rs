@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use rungate::protocol::chat::fields::{Action, table};
-use rungate::protocol::chat::{ChatRequest, schema};
+use rungate::protocol::chat::TABLE;
+use rungate::protocol::request::fields::Action;
+use rungate::protocol::request::{ChatRequest, schema};
 use serde_json::{Value, json};
 
 use super::document::{Document, example};
@@ -12,12 +13,12 @@ use crate::protocol::generate;
 const PREFIX: &str = "#/components/schemas/";
 
 fn document() -> Document {
-    let schemas = schema::schemas(PREFIX);
+    let schemas = schema::schemas(&TABLE, PREFIX);
     Document::of(json!({"components": {"schemas": schemas}, "paths": {}}))
 }
 
 fn request() -> Value {
-    json!({"$ref": format!("{PREFIX}{}", schema::REQUEST)})
+    json!({"$ref": format!("{PREFIX}{}", TABLE.name)})
 }
 
 /// The code that the parser refuses a body with, if it does.
@@ -104,7 +105,7 @@ fn every_field_that_is_described_is_accepted() {
 #[test]
 fn every_field_of_the_table_is_described_unless_it_is_refused() {
     let described = objects(&document());
-    for field in table() {
+    for field in TABLE.rows() {
         let place = |at: &str| at.split('/').filter(|part| part.parse::<u8>().is_err()).count();
         let depth = field.at.matches('.').count();
         let is_described = described.iter().any(|(_, at, schema)| {
@@ -126,7 +127,7 @@ fn what_is_not_described_is_refused_at_every_level() {
         assert!(!validator.is_valid(&whole), "{whole}");
         assert_eq!(refusal(&whole), Some("parameter_not_allowed"), "{whole}");
     }
-    for field in table().filter(|field| field.action == Action::Refused) {
+    for field in TABLE.rows().filter(|field| field.action == Action::Refused) {
         let whole = with_member(&example(&document, &request()), "", field.name, json!({}));
         assert!(!validator.is_valid(&whole), "{}", field.name);
         assert_eq!(refusal(&whole), Some("parameter_not_allowed"), "{}", field.name);

@@ -5,8 +5,9 @@ use std::cell::Cell;
 use bytes::Bytes;
 use proptest::prelude::*;
 use rungate::domain::usage::Tokens;
-use rungate::protocol::chat::ChatRequest;
-use rungate::protocol::chat::fields::{Action, table};
+use rungate::protocol::chat::TABLE;
+use rungate::protocol::request::ChatRequest;
+use rungate::protocol::request::fields::Action;
 use rungate::providers::REGISTRY;
 use serde_json::{Value, json};
 
@@ -265,7 +266,7 @@ proptest! {
         }
         prop_assert_eq!(&sent[dialect.limit_field.name()], &json!(100));
         for key in sent.as_object().unwrap().keys() {
-            let row = table().find(|row| row.at.is_empty() && row.name == key);
+            let row = TABLE.rows().find(|row| row.at.is_empty() && row.name == key);
             let ours = dialect.seed_field == Some(key.as_str());
             prop_assert!(ours || row.is_some_and(|row| row.action != Action::Refused), "{}", key);
         }

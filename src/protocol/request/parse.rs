@@ -8,17 +8,14 @@ use bytes::Bytes;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess};
 use serde_json::value::RawValue;
 
+use super::TAIL_BYTES;
 use super::count::Span;
-use super::fields::{Action, Counts, Field, Place, Shape};
-use super::request::TAIL_BYTES;
+use super::fields::{Action, Counts, Field, Object, Shape, Tally, Variant};
 use super::visit::{Found, Key, Kind, Members, Node};
 use crate::domain::bound::InputShape;
 use crate::domain::fault::{Code, Fault};
 use crate::protocol::json::{self, Path};
 
-/// The most content parts of one message.
-pub(super) const MAX_PARTS: usize = 8_192;
-const PARTS: Kind = Kind::Array(Place::Part, MAX_PARTS);
 /// The most parts and tool calls of a whole request.
 const MAX_ITEMS: usize = 65_536;
 
@@ -51,15 +48,15 @@ impl Stopped {
     }
 }
 
-/// Reads a request.
-pub(super) fn parse(body: &Bytes) -> Result<Parsed, Fault> {
+/// Reads a request that is made of `root`.
+pub(super) fn parse(root: &'static Object, body: &Bytes) -> Result<Parsed, Fault> {
     let Ok(text) = std::str::from_utf8(body) else {
         let message = "The body is not UTF-8. Send one JSON object, encoded as UTF-8.";
         return Err(Fault::new(Code::InvalidRequest, message));
     };
     let mut walk = Walk::new(text);
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let root = Node { walk: &mut walk, kind: Kind::Object(Place::Top), nullable: false };
+    let root = Node { walk: &mut walk, kind: Kind::Object(root), nullable: false };
     let read = root.deserialize(&mut deserializer).and_then(|_| deserializer.end());
     if let Err(error) = read {
         return Err(walk.fault_for(&error));
@@ -75,8 +72,8 @@ pub(super) struct Walk<'de> {
     pub(super) shape: InputShape,
     /// What is left of the limit on free-form values.
     pub(super) nodes: usize,
-    /// The word of the last [`Shape::Tag`], until its object takes it.
-    pub(super) tag: Option<&'static str>,
+    /// What the last [`Shape::Tag`] chose, until its object takes it.
+    pub(super) tag: Option<&'static Variant>,
     out: Vec<u8>,
     pub(super) path: Path,
     spans: Vec<Span>,
@@ -168,37 +165,37 @@ impl<'de> Walk<'de> {
 
     pub(super) fn object<A: MapAccess<'de>>(
         &mut self,
-        place: Place,
+        object: &'static Object,
         mut map: A,
     ) -> Result<(), A::Error> {
         self.out.push(b'{');
         let (mut given, mut present, mut tag) = (Members::default(), Members::default(), None);
-        while let Some(found) = map.next_key_seed(Key { walk: self, place })? {
+        while let Some(found) = map.next_key_seed(Key { walk: self, object })? {
             self.path.enter_key(found.field.name);
             if !given.insert(found.index) {
                 let says = "is given twice; give each field once";
                 return Err(self.stop(Code::InvalidRequest, says).error());
             }
-            if self.member(&found, &mut map)? {
+            if self.member(object, &found, &mut map)? {
                 present.insert(found.index);
             }
             tag = self.tag.take().or(tag);
             self.path.leave();
         }
         self.out.push(b'}');
-        self.check_members(place, present, tag).map_err(Stopped::error)
+        self.check_members(object, present, tag).map_err(Stopped::error)
     }
 
     /// Whether what is required is there, and a tagged object has the member that its tag names
     /// and no other's.
     fn check_members(
         &mut self,
-        place: Place,
+        object: &'static Object,
         present: Members,
-        tag: Option<&'static str>,
+        tag: Option<&'static Variant>,
     ) -> Result<(), Stopped> {
-        let fields = place.fields();
-        let required = place.required().iter().chain(&tag);
+        let fields = object.fields;
+        let required = object.required.iter().chain(tag.map_or(&[][..], |tag| tag.required));
         for name in required {
             let found = fields.iter().position(|field| field.name == *name);
             if !found.is_some_and(|index| present.contains(index)) {
@@ -207,15 +204,12 @@ impl<'de> Walk<'de> {
             }
         }
         let Some(tag) = tag else { return Ok(()) };
-        let words = fields.iter().find_map(|field| match field.shape {
-            Shape::Tag(words) => Some(words),
-            _ => None,
-        });
         for (index, field) in fields.iter().enumerate() {
-            let belongs = words.is_some_and(|words| words.contains(&field.name));
-            if belongs && field.name != tag && present.contains(index) {
+            let belongs = |variant: &Variant| variant.members.contains(&field.name);
+            if present.contains(index) && !belongs(tag) && object.variants.iter().any(belongs) {
                 let path = self.path.to_foreign(field.name);
-                let says = format!("does not belong to an object of type `{tag}`; remove it");
+                let says =
+                    format!("does not belong to an object of type `{}`; remove it", tag.word);
                 return Err(self.stop_at(Code::ParameterNotAllowed, path, &says));
             }
         }
@@ -223,21 +217,30 @@ impl<'de> Walk<'de> {
     }
 
     /// Reads a member's value; tells whether there was one that is not null.
-    fn member<A: MapAccess<'de>>(&mut self, found: &Found, map: &mut A) -> Result<bool, A::Error> {
+    fn member<A: MapAccess<'de>>(
+        &mut self,
+        object: &'static Object,
+        found: &Found,
+        map: &mut A,
+    ) -> Result<bool, A::Error> {
         let field = found.field;
         let kind = match field.shape {
-            Shape::Object(place) => Kind::Object(place),
-            Shape::Array(place, limit) => Kind::Array(place, limit),
-            Shape::Content if self.first_byte(found.key_end) == Some(b'[') => PARTS,
+            Shape::Nested(below) => Kind::Object(below),
+            Shape::Array(below, limit) => Kind::Array(below, limit),
+            Shape::TextOrArray(below, limit) if self.first_byte(found.key_end) == Some(b'[') => {
+                Kind::Array(below, limit)
+            }
             shape => {
                 let raw: &'de RawValue = map.next_value()?;
                 return match (shape, raw.get().as_bytes().first()) {
                     // Small, or under an escaped key: read once more.
-                    (Shape::TextOr(place), Some(b'{')) => {
-                        self.reread(field, Kind::Object(place), raw)
+                    (Shape::TextOr(below), Some(b'{')) => {
+                        self.reread(field, Kind::Object(below), raw)
                     }
-                    (Shape::Content, Some(b'[')) => self.reread(field, PARTS, raw),
-                    _ => self.leaf(field, raw.get()).map_err(Stopped::error),
+                    (Shape::TextOrArray(below, limit), Some(b'[')) => {
+                        self.reread(field, Kind::Array(below, limit), raw)
+                    }
+                    _ => self.leaf(object, field, raw.get()).map_err(Stopped::error),
                 };
             }
         };
@@ -278,7 +281,7 @@ impl<'de> Walk<'de> {
 
     pub(super) fn array<A: SeqAccess<'de>>(
         &mut self,
-        place: Place,
+        object: &'static Object,
         limit: usize,
         mut seq: A,
     ) -> Result<(), A::Error> {
@@ -289,7 +292,7 @@ impl<'de> Walk<'de> {
             let mark = self.out.len();
             self.separate();
             self.path.enter_index(index);
-            let node = Node { walk: self, kind: Kind::Object(place), nullable: false };
+            let node = Node { walk: self, kind: Kind::Object(object), nullable: false };
             let more = seq.next_element_seed(node)?.is_some();
             self.path.leave();
             if !more {
@@ -301,23 +304,23 @@ impl<'de> Walk<'de> {
                 let says = format!("has more than {limit} elements; shorten it");
                 return Err(self.stop(Code::InvalidRequest, &says).error());
             }
-            self.tally(place).map_err(Stopped::error)?;
+            self.tally(object.tally).map_err(Stopped::error)?;
         }
         self.out.push(b']');
-        if index == 0 && place == Place::Message {
+        if index == 0 && object.tally == Tally::Message {
             let says = "is empty; send at least one message";
             return Err(self.stop(Code::InvalidRequest, says).error());
         }
         Ok(())
     }
 
-    fn tally(&mut self, place: Place) -> Result<(), Stopped> {
-        match place {
-            Place::Message => self.shape.messages = self.shape.messages.saturating_add(1),
-            Place::Tool | Place::LegacyFunction => {
+    fn tally(&mut self, tally: Tally) -> Result<(), Stopped> {
+        match tally {
+            Tally::Message => self.shape.messages = self.shape.messages.saturating_add(1),
+            Tally::Tool => {
                 self.shape.tools = self.shape.tools.saturating_add(1);
             }
-            _ => self.items += 1,
+            Tally::Item => self.items += 1,
         }
         if self.items > MAX_ITEMS {
             let says = "brings the request above 65536 parts and tool calls; shorten it";

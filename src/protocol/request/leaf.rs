@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::fields::{Action, Field, Shape};
+use super::fields::{Action, Field, Object, Shape, Variant};
 use super::image;
 use super::parse::{Stopped, Walk};
 use crate::domain::fault::Code::{InvalidRequest, ParameterNotAllowed};
@@ -30,10 +30,15 @@ type Outcome = Result<(), Stopped>;
 
 impl Walk<'_> {
     /// Reads one value; tells whether it is there, which null is not.
-    pub(super) fn leaf(&mut self, field: &Field, raw: &str) -> Result<bool, Stopped> {
+    pub(super) fn leaf(
+        &mut self,
+        object: &'static Object,
+        field: &Field,
+        raw: &str,
+    ) -> Result<bool, Stopped> {
         if raw == "null" {
             // Providers want to see that an assistant's content is null beside its tool calls.
-            if matches!(field.shape, Shape::Content) {
+            if matches!(field.shape, Shape::TextOrArray(..)) {
                 self.pass(field, raw);
             }
             return Ok(false);
@@ -47,8 +52,8 @@ impl Walk<'_> {
                 self.word(words, raw)?;
                 self.pass(field, raw);
             }
-            Shape::Tag(words) => {
-                self.tag = Some(self.tag(words, raw)?);
+            Shape::Tag => {
+                self.tag = Some(self.tag(object, raw)?);
                 self.pass(field, raw);
             }
             // These are written at the end, if at all.
@@ -81,7 +86,9 @@ impl Walk<'_> {
         match shape {
             Shape::Text => self.sound(raw, "must be a string"),
             Shape::TextOr(_) => self.sound(raw, "must be a string or an object"),
-            Shape::Content => self.sound(raw, "must be a string, an array of parts or null"),
+            Shape::TextOrArray(..) => {
+                self.sound(raw, "must be a string, an array of parts or null")
+            }
             Shape::Number => self.number(raw),
             Shape::Integer => self.integer(raw).map(|_| ()),
             Shape::Flag => self.flag(raw).map(|_| ()),
@@ -97,8 +104,8 @@ impl Walk<'_> {
             // Handled by the caller; a new one that is not shall not pass.
             Shape::Refused
             | Shape::Word(_)
-            | Shape::Tag(_)
-            | Shape::Object(_)
+            | Shape::Tag
+            | Shape::Nested(_)
             | Shape::Array(..)
             | Shape::Model
             | Shape::Stream
@@ -135,10 +142,12 @@ impl Walk<'_> {
         Err(self.stop(InvalidRequest, &format!("must be one of {}", words.join(", "))))
     }
 
-    fn tag(&mut self, words: &'static [&'static str], raw: &str) -> Result<&'static str, Stopped> {
+    fn tag(&mut self, object: &'static Object, raw: &str) -> Result<&'static Variant, Stopped> {
         self.sound(raw, "must be a string")?;
-        let found = find_word(words, raw);
+        let found = (raw.len() <= MAX_WORD_BYTES).then(|| json::text(raw)).flatten();
+        let found = found.and_then(|word| object.variants.iter().find(|one| one.word == word));
         found.ok_or_else(|| {
+            let words: Vec<&str> = object.words().collect();
             let says = format!(
                 "may only be {}: anything else reaches outside or has no price here",
                 words.join(", ")

@@ -6,26 +6,16 @@
 
 use serde_json::{Map, Value, json};
 
-use super::fields::{Action, Field, Place, Shape};
+use super::fields::{Action, Field, Object, Shape, Tally};
 use super::leaf::{MAX_CHOICES, MAX_MODALITIES, MAX_MODEL_BYTES};
-use super::parse::MAX_PARTS;
 use crate::domain::usage::MAX_TOKENS;
-
-/// The name of the schema of a whole request.
-pub const REQUEST: &str = "ChatRequest";
 
 /// The schemas of a request and of the objects that it is made of, by their names. They refer to
 /// each other as `prefix` and a name.
-pub fn schemas(prefix: &str) -> Map<String, Value> {
+pub fn schemas(root: &'static Object, prefix: &str) -> Map<String, Value> {
     let writer = Writer { prefix };
-    Place::ALL.into_iter().map(|place| (name(place), writer.object(place))).collect()
-}
-
-fn name(place: Place) -> String {
-    match place {
-        Place::Top => REQUEST.to_owned(),
-        place => format!("Chat{place:?}"),
-    }
+    let named = |object: &'static Object| (object.name.to_owned(), writer.object(object));
+    root.all().into_iter().map(named).collect()
 }
 
 struct Writer<'a> {
@@ -33,33 +23,34 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn reference(&self, place: Place) -> Value {
-        json!({"$ref": format!("{}{}", self.prefix, name(place))})
+    fn reference(&self, object: &Object) -> Value {
+        json!({"$ref": format!("{}{}", self.prefix, object.name)})
     }
 
     /// An object; one with a tag is one of several, each with the member that its tag names.
-    fn object(&self, place: Place) -> Value {
-        let fields = || place.fields().iter().filter(|field| field.action != Action::Refused);
-        let tag = fields().find_map(|field| match field.shape {
-            Shape::Tag(words) => Some((field.name, words)),
-            _ => None,
-        });
-        let Some((tag, words)) = tag else {
-            return self.members(place, fields(), &[]);
+    fn object(&self, object: &Object) -> Value {
+        let fields = || object.fields.iter().filter(|field| field.action != Action::Refused);
+        let tag = fields().find(|field| matches!(field.shape, Shape::Tag));
+        let Some(tag) = tag.map(|field| field.name) else {
+            return self.members(object, fields(), &[]);
         };
-        let mut variants: Vec<Value> = words
+        let special = |name: &str| object.variants.iter().any(|one| one.members.contains(&name));
+        let mut variants: Vec<Value> = object
+            .variants
             .iter()
-            .map(|word| {
-                let others = |field: &&Field| field.name == *word || !words.contains(&field.name);
-                let mut variant = self.members(place, fields().filter(others), &[tag, word]);
+            .map(|one| {
+                let its =
+                    |field: &&Field| one.members.contains(&field.name) || !special(field.name);
+                let required: Vec<&str> = [tag].iter().chain(one.required).copied().collect();
+                let mut variant = self.members(object, fields().filter(its), &required);
                 if let Some(slot) = variant.pointer_mut(&format!("/properties/{tag}")) {
-                    *slot = json!({"const": word});
+                    *slot = json!({"const": one.word});
                 }
                 variant
             })
             .collect();
-        if !place.required().contains(&tag) {
-            let mut untagged = self.members(place, fields(), &[]);
+        if !object.required.contains(&tag) {
+            let mut untagged = self.members(object, fields(), &[]);
             if let Some(slot) = untagged.pointer_mut(&format!("/properties/{tag}")) {
                 *slot = json!({"type": "null"});
             }
@@ -70,12 +61,12 @@ impl Writer<'_> {
 
     fn members<'f>(
         &self,
-        place: Place,
+        object: &Object,
         fields: impl Iterator<Item = &'f Field>,
-        also_required: &[&'static str],
+        also_required: &[&str],
     ) -> Value {
-        let mut required: Vec<&str> = place.required().to_vec();
-        required.extend(also_required.iter().filter(|name| !place.required().contains(name)));
+        let mut required: Vec<&str> = object.required.to_vec();
+        required.extend(also_required.iter().filter(|name| !object.required.contains(name)));
         let properties: Map<String, Value> = fields
             .map(|field| {
                 let value = self.value(field.shape);
@@ -104,7 +95,8 @@ impl Writer<'_> {
             Shape::Refused => json!({"not": {}}),
             Shape::Text => json!({"type": "string"}),
             Shape::RunName => json!({"type": "string", "format": "uuid"}),
-            Shape::Word(words) | Shape::Tag(words) => json!({"type": "string", "enum": words}),
+            Shape::Word(words) => json!({"type": "string", "enum": words}),
+            Shape::Tag => json!({"type": "string"}),
             Shape::Number => json!({"type": "number"}),
             Shape::Integer | Shape::Seed => json!({"type": "integer", "format": "int64"}),
             Shape::Flag | Shape::Stream | Shape::IncludeUsage => json!({"type": "boolean"}),
@@ -114,14 +106,16 @@ impl Writer<'_> {
                 json!({"type": "object", "additionalProperties": {"type": "number"}})
             }
             Shape::Texts(most) => one_or(json!({"type": "string"}), most),
-            Shape::Object(place) => self.reference(place),
-            Shape::Array(place, most) => {
-                let least = usize::from(place == Place::Message);
-                let items = self.reference(place);
+            Shape::Nested(object) => self.reference(object),
+            Shape::Array(object, most) => {
+                let least = usize::from(object.tally == Tally::Message);
+                let items = self.reference(object);
                 json!({"type": "array", "items": items, "minItems": least, "maxItems": most})
             }
-            Shape::TextOr(place) => json!({"anyOf": [{"type": "string"}, self.reference(place)]}),
-            Shape::Content => one_or(self.reference(Place::Part), MAX_PARTS),
+            Shape::TextOr(object) => {
+                json!({"anyOf": [{"type": "string"}, self.reference(object)]})
+            }
+            Shape::TextOrArray(object, most) => one_or(self.reference(object), most),
             Shape::ImageUrl => {
                 let pattern = "^data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/]+={0,2}$";
                 json!({"type": "string", "pattern": pattern})

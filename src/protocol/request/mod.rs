@@ -1,12 +1,25 @@
-//! A chat request: read once, written anew for the provider.
+//! A request: read once, written anew for the provider.
+//!
+//! What is accepted in a format is a table of its fields ([`fields`]); the parser only walks it.
+//! Does not know which models exist, what they cost or where they are served.
+
+pub mod fields;
+pub mod schema;
+mod image;
+mod parse;
+mod visit;
+mod leaf;
+mod count;
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest as _, Sha256};
 
-use super::count::{Span, TextCounter, bytes_of};
-use super::parse;
+pub use count::TextCounter;
+use count::{Span, bytes_of};
+
+use super::chat;
 use crate::domain::bound::InputShape;
 use crate::domain::fault::Fault;
 use crate::domain::id::RunId;
@@ -14,7 +27,7 @@ use crate::domain::usage::Tokens;
 use crate::providers::Dialect;
 
 /// What is appended to the client's part at most, save for a long model name.
-pub(super) const TAIL_BYTES: usize = 384;
+const TAIL_BYTES: usize = 384;
 /// Before a run's id when it is hashed, so that the hash is of use nowhere else.
 const TAG_DOMAIN: &[u8] = b"rungate run ";
 /// How much of the hash is sent, in bytes; twice as many characters.
@@ -64,7 +77,7 @@ impl ChatRequest {
     /// `invalid_request` for what is malformed, `parameter_not_allowed` for what may not pass; both
     /// name the field.
     pub fn parse(body: Bytes) -> Result<Self, Fault> {
-        let parsed = parse::parse(&body)?;
+        let parsed = parse::parse(&chat::TABLE, &body)?;
         let head = parsed.head;
         Ok(Self {
             model: head.model,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::fields::{Field, Place};
+use super::fields::{Field, Object};
 use super::parse::{Stopped, Walk};
 use crate::domain::fault::Code;
 
@@ -27,8 +27,8 @@ impl Members {
 
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
-    Object(Place),
-    Array(Place, usize),
+    Object(&'static Object),
+    Array(&'static Object, usize),
 }
 
 /// An object or an array of objects; reads to whether it is there.
@@ -63,14 +63,14 @@ impl<'de> Visitor<'de> for Node<'_, 'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<bool, A::Error> {
         match self.kind {
-            Kind::Object(place) => self.walk.object(place, map).map(|()| true),
+            Kind::Object(object) => self.walk.object(object, map).map(|()| true),
             Kind::Array(..) => Err(Stopped.error()),
         }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<bool, A::Error> {
         match self.kind {
-            Kind::Array(place, limit) => self.walk.array(place, limit, seq).map(|()| true),
+            Kind::Array(object, limit) => self.walk.array(object, limit, seq).map(|()| true),
             Kind::Object(_) => Err(Stopped.error()),
         }
     }
@@ -87,12 +87,12 @@ pub(super) struct Found {
 
 pub(super) struct Key<'a, 'de> {
     pub(super) walk: &'a mut Walk<'de>,
-    pub(super) place: Place,
+    pub(super) object: &'static Object,
 }
 
 impl Key<'_, '_> {
     fn find<E: de::Error>(self, key: &str, key_end: Option<usize>) -> Result<Found, E> {
-        let found = self.place.fields().iter().enumerate().find(|(_, field)| field.name == key);
+        let found = self.object.fields.iter().enumerate().find(|(_, field)| field.name == key);
         match found {
             Some((index, field)) => Ok(Found { field, index, key_end }),
             None => {

@@ -20,8 +20,10 @@ use rungate::domain::key::{Credential, NewRunToken};
 use rungate::domain::policy::Wanted;
 use rungate::domain::run::OnCap;
 use rungate::domain::usage::{Tokens, Usage};
-use rungate::protocol::chat::{StreamMeter, read_answer};
+use rungate::protocol::answer::read_answer;
+use rungate::protocol::format::Format;
 use rungate::protocol::request::ChatRequest;
+use rungate::protocol::stream::StreamMeter;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
@@ -180,7 +182,7 @@ fn answers(criterion: &mut Criterion) {
         let body = body.to_string();
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(BenchmarkId::new("read", name), |bencher| {
-            bencher.iter(|| read_answer(black_box(body.as_bytes())));
+            bencher.iter(|| read_answer(Format::Chat, black_box(body.as_bytes())));
         });
     }
     group.finish();
@@ -218,7 +220,7 @@ fn streams(criterion: &mut Criterion) {
     for (name, pieces) in [("one by one", one_by_one), ("together", together)] {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let mut meter = StreamMeter::new(true, MAX_EVENT_BYTES);
+                let mut meter = StreamMeter::new(Format::Chat, true, MAX_EVENT_BYTES);
                 let mut out = VecDeque::new();
                 for piece in &pieces {
                     meter.feed(black_box(piece.clone()), &mut out).expect("a good stream");

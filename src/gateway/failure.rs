@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use crate::domain::fault::{Code, Fault, UpstreamFailure, UpstreamVerdict};
 use crate::domain::settlement::Ending;
-use crate::protocol::chat::answer::{ProviderError, read_error};
+use crate::protocol::provider_error::{ProviderError, read_error};
 use crate::upstream::scrub::scrub;
 use crate::upstream::{Access, SendError};
 

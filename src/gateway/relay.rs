@@ -17,8 +17,9 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::domain::fault::Fault;
 use crate::domain::settlement::Ending;
-use crate::protocol::chat::stream::{StreamFault, StreamMeter};
 use crate::protocol::error;
+use crate::protocol::format::Format;
+use crate::protocol::stream::{StreamFault, StreamMeter};
 
 use super::body::{Incoming, Piece};
 use super::call::{CLIENT_GONE, OpenCall};
@@ -90,7 +91,7 @@ impl Relay {
         let token = call.cut.clone();
         let metered = Arc::new(Mutex::new(Some(Metered {
             incoming,
-            meter: StreamMeter::new(show_usage, MAX_EVENT_BYTES),
+            meter: StreamMeter::new(Format::Chat, show_usage, MAX_EVENT_BYTES),
             cut: Box::pin(token.clone().cancelled_owned()),
             call: Some(call),
             closing: None,

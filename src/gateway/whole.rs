@@ -7,7 +7,8 @@ use bytes::{Bytes, BytesMut};
 use crate::domain::fault::Fault;
 use crate::domain::settlement::{Charge, Ending, ReportedUsage};
 use crate::domain::usage::Tokens;
-use crate::protocol::chat::answer::{Answer, AnswerFault, has_output, read_answer};
+use crate::protocol::answer::{Answer, AnswerFault, has_output, read_answer};
+use crate::protocol::format::Format;
 
 use super::body::{Incoming, Piece};
 use super::call::{CLIENT_GONE, Failed, OpenCall};
@@ -99,7 +100,7 @@ impl Reading {
         let bytes = bytes.freeze();
         let (answer, failure) = match read {
             Read::Failed(fault) => (Answer::default(), Some(fault)),
-            Read::Complete => match read_answer(&bytes) {
+            Read::Complete => match read_answer(Format::Chat, &bytes) {
                 Ok(answer) => (answer, streamed.then(failure::garbage)),
                 Err(AnswerFault::Garbage) => (Answer::default(), Some(failure::garbage())),
                 Err(AnswerFault::Provider(error)) => {
@@ -114,7 +115,7 @@ impl Reading {
             Some(ReportedUsage::Counted(usage)) if usage.output == Tokens::ZERO
         );
         // Read again only if there is reason to.
-        if says_nothing && has_output(&bytes) {
+        if says_nothing && has_output(Format::Chat, &bytes) {
             call.note_output();
         }
         let ending = answer.usage.map_or(Ending::Unknown, Ending::Reported);

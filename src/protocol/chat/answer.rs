@@ -1,52 +1,13 @@
-//! Answers that come in one piece, and the errors that providers answer with.
+//! Answers that come in one piece.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::usage;
-use crate::domain::settlement::ReportedUsage;
+use crate::protocol::answer::{Answer, AnswerFault, model_name};
 use crate::protocol::json;
-
-/// The longest model name that is believed, in bytes.
-const MAX_MODEL_BYTES: usize = 256;
-/// How much of each text of an error is kept, in bytes. Far more than is shown: it is scrubbed
-/// before it is cut to what is, so that no secret is cut in two.
-const MAX_ERROR_BYTES: usize = 64 << 10;
-/// The largest body that is searched for an error. A tree of JSON can take thirty times the bytes
-/// that it is made of, and no honest error is as long.
-const MAX_ERROR_BODY_BYTES: usize = 512 << 10;
-
-/// What the gateway needs of an answer; the rest is passed unread.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// The model that answered, as the provider names it.
-    pub served_model: Option<String>,
-    /// What it says was used.
-    pub usage: Option<ReportedUsage>,
-}
-
-/// Why an answer is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AnswerFault {
-    /// It is no JSON object, or one without choices that does not say why.
-    Garbage,
-    /// It is an error under a status of success.
-    Provider(ProviderError),
-}
-
-/// A provider's error, as far as it could be read. Not scrubbed: it may hold a secret.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ProviderError {
-    /// What it says.
-    pub message: Option<String>,
-    /// OpenAI's `type`.
-    pub kind: Option<String>,
-    /// Its code; numbers become their digits.
-    pub code: Option<String>,
-    /// The field that it blames.
-    pub param: Option<String>,
-}
+use crate::protocol::provider_error::read_error;
 
 #[derive(Deserialize)]
 struct Wire<'a> {
@@ -89,7 +50,7 @@ impl Wire<'_> {
 ///
 /// # Errors
 /// If it is an error, or nothing that can be understood.
-pub fn read_answer(body: &[u8]) -> Result<Answer, AnswerFault> {
+pub(in crate::protocol) fn read(body: &[u8]) -> Result<Answer, AnswerFault> {
     let is_object = body.trim_ascii_start().starts_with(b"{");
     let wire = serde_json::from_slice::<Wire<'_>>(body);
     let (true, Ok(wire)) = (is_object, wire) else {
@@ -108,7 +69,7 @@ pub fn read_answer(body: &[u8]) -> Result<Answer, AnswerFault> {
 }
 
 /// Whether an answer that was not streamed has anything in it that costs output tokens.
-pub fn has_output(body: &[u8]) -> bool {
+pub(in crate::protocol) fn has_output(body: &[u8]) -> bool {
     const SAID: [&str; 6] =
         ["content", "refusal", "reasoning", "reasoning_content", "tool_calls", "function_call"];
     let Ok(body) = serde_json::from_slice::<Value>(body) else { return false };
@@ -124,65 +85,4 @@ pub fn has_output(body: &[u8]) -> bool {
         .flatten()
         .filter_map(|choice| choice.get("message"))
         .any(|message| SAID.iter().filter_map(|name| message.get(name)).any(is_something))
-}
-
-/// Reads an error in any of the shapes that providers and the proxies before them use:
-/// `{error: {message, type, param, code}}`, `{error: "…"}`, `{message}`, `{detail}`, or none. One
-/// of more than 512 KiB says nothing.
-pub fn read_error(body: &[u8]) -> ProviderError {
-    if body.len() > MAX_ERROR_BODY_BYTES {
-        return ProviderError::default();
-    }
-    let Ok(Value::Object(body)) = serde_json::from_slice(body) else {
-        return ProviderError::default();
-    };
-    let object = match body.get("error") {
-        Some(Value::Object(error)) => error,
-        Some(Value::String(message)) => {
-            return ProviderError { message: Some(cut(message)), ..from_members(&body) };
-        }
-        _ => &body,
-    };
-    from_members(object)
-}
-
-fn from_members(object: &serde_json::Map<String, Value>) -> ProviderError {
-    let member = |name: &str| object.get(name).and_then(text_of);
-    ProviderError {
-        message: member("message").or_else(|| member("detail")).or_else(|| member("msg")),
-        kind: member("type"),
-        code: member("code"),
-        param: member("param"),
-    }
-}
-
-/// A text, the digits of a number, or what the first of several errors says (FastAPI's `detail`).
-fn text_of(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(cut(text)),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Array(values) => values.first().and_then(text_of),
-        Value::Object(object) => {
-            let inner = object.get("message").or_else(|| object.get("msg"));
-            inner.or_else(|| object.get("detail")).and_then(text_of)
-        }
-        Value::Null | Value::Bool(_) => None,
-    }
-}
-
-/// The text, or as many whole words of it as are kept: half a word may be half a secret.
-fn cut(text: &str) -> String {
-    if text.len() <= MAX_ERROR_BYTES {
-        return text.to_owned();
-    }
-    let kept = text.get(..text.floor_char_boundary(MAX_ERROR_BYTES)).unwrap_or_default();
-    let end = kept.rfind(char::is_whitespace).unwrap_or(0);
-    kept.get(..end).unwrap_or_default().to_owned()
-}
-
-/// A model's name, unless it is something that no model is called.
-pub(super) fn model_name(raw: &str) -> Option<String> {
-    let name: String = serde_json::from_str(raw).ok()?;
-    let sane = (1..=MAX_MODEL_BYTES).contains(&name.len());
-    (sane && !name.chars().any(char::is_control)).then_some(name)
 }

@@ -8,9 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 
 use crate::protocol::json::{self, Key};
-
-/// How much text is kept for counting, in bytes; what goes beyond is only measured.
-const MAX_TEXT_BYTES: usize = 1 << 20;
+use crate::protocol::stream::OutputText;
 
 /// Members of a tool call that are not made of output tokens, and those that say what a part is.
 const LABELS: [&str; 6] = ["id", "type", "index", "role", "format", "signature"];
@@ -36,37 +34,6 @@ pub(super) struct Choices {
     pub(super) any: bool,
     /// Whether one of them says why it ended.
     pub(super) finished: bool,
-}
-
-/// The output that has come so far.
-#[derive(Debug, Default)]
-pub(super) struct OutputText {
-    kept: String,
-    beyond: u64,
-}
-
-impl OutputText {
-    pub(super) const fn saw_any(&self) -> bool {
-        self.bytes() > 0
-    }
-
-    /// How much has come.
-    pub(super) const fn bytes(&self) -> u64 {
-        self.beyond.saturating_add(self.kept.len() as u64)
-    }
-
-    pub(super) fn parts(&self) -> (&str, u64) {
-        (&self.kept, self.beyond)
-    }
-
-    fn push(&mut self, text: &str) {
-        // Once full it stays full, so that what is kept is the beginning.
-        if self.beyond == 0 && self.kept.len() + text.len() <= MAX_TEXT_BYTES {
-            self.kept.push_str(text);
-        } else {
-            self.beyond = self.beyond.saturating_add(text.len() as u64);
-        }
-    }
 }
 
 /// Reads a chunk and adds its text; `None` if it is no JSON object.

@@ -2,10 +2,8 @@
 
 mod table;
 pub mod usage;
-pub mod answer;
+pub(in crate::protocol) mod answer;
 mod chunk;
-pub mod stream;
+pub(in crate::protocol) mod stream;
 
-pub use answer::{Answer, AnswerFault, ProviderError, read_answer, read_error};
-pub use stream::{StreamFault, StreamMeter};
 pub use table::TOP as TABLE;

@@ -1,278 +1,39 @@
-//! The meter of a streamed answer: bytes pass through, usage is picked out on the way.
+//! The events of a streamed answer.
 
-use std::collections::VecDeque;
+use super::{chunk, usage};
+use crate::protocol::answer::model_name;
+use crate::protocol::provider_error::read_error;
+use crate::protocol::stream::{Seen, StreamFault};
 
-use bytes::{Bytes, BytesMut};
-use serde::de::IgnoredAny;
-
-use super::answer::{ProviderError, model_name, read_error};
-use super::chunk::{self, OutputText};
-use super::usage;
-use crate::domain::settlement::ReportedUsage;
-use crate::protocol::sse::{self, Scanner};
-
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-
-/// Why a stream cannot go on. Events before the one at fault have been passed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StreamFault {
-    /// The provider sent an error event, which is not passed on: it may hold a secret.
-    Provider(ProviderError),
-    /// An event's data is no JSON object.
-    Garbage,
-    /// An event is larger than is accepted.
-    EventTooLarge,
-}
-
-/// What becomes of an event.
-enum Fate {
-    Passed,
-    Dropped,
-    /// It passes without the lines that no client acts on: they are a provider's own words.
-    Rewritten(Bytes),
-}
-
-/// Reads a stream of chat completion chunks while it passes.
-#[derive(Debug)]
-pub struct StreamMeter {
+/// Reads the data of an event; tells whether it may pass.
+pub(in crate::protocol) fn data(
+    text: &[u8],
     show_usage: bool,
-    max_event_bytes: usize,
-    scanner: Scanner,
-    /// The beginning of an event whose end has not come.
-    held: BytesMut,
-    /// Whether the last event was passed; an LF that is owed to it shares its fate.
-    passed: bool,
-    begun: bool,
-    done: bool,
-    usage: Option<ReportedUsage>,
-    /// Whether nothing that costs anything has come after that usage, which was no running count.
-    usage_is_final: bool,
-    served_model: Option<String>,
-    text: OutputText,
-}
-
-impl StreamMeter {
-    /// A meter that passes the terminal usage chunk or not, and holds events up to a size.
-    pub fn new(show_usage: bool, max_event_bytes: usize) -> Self {
-        Self {
-            show_usage,
-            max_event_bytes,
-            scanner: Scanner::default(),
-            held: BytesMut::new(),
-            passed: true,
-            begun: false,
-            done: false,
-            usage: None,
-            usage_is_final: false,
-            served_model: None,
-            text: OutputText::default(),
-        }
+    seen: &mut Seen,
+) -> Result<bool, StreamFault> {
+    if text == b"[DONE]" {
+        seen.done = true;
+        seen.usage_is_final = seen.usage.is_some();
+        return Ok(true);
     }
-
-    /// Takes what the provider sent; appends what the client may see, as slices of `chunk` where
-    /// its events lie whole in it.
-    ///
-    /// # Errors
-    /// At the first event that cannot be passed; the stream is then over.
-    pub fn feed(&mut self, chunk: Bytes, out: &mut VecDeque<Bytes>) -> Result<(), StreamFault> {
-        let rest = self.owed_lf(chunk, out);
-        let rest = self.held_event(rest, out)?;
-        if rest.is_empty() {
-            return Ok(());
-        }
-        // `run..at` has been seen and may pass, in one slice.
-        let (mut run, mut at) = (0, 0);
-        let mut fault = None;
-        while let Some(length) = self.scanner.next_end(rest.get(at..).unwrap_or_default()) {
-            let end = at + length;
-            match self.event(rest.get(at..end).unwrap_or_default()) {
-                Ok(Fate::Passed) => {}
-                Ok(Fate::Dropped) => {
-                    push(out, &rest, run, at);
-                    run = end;
-                }
-                Ok(Fate::Rewritten(event)) => {
-                    push(out, &rest, run, at);
-                    out.push_back(event);
-                    run = end;
-                }
-                Err(found) => {
-                    fault = Some(found);
-                    break;
-                }
-            }
-            at = end;
-        }
-        push(out, &rest, run, at);
-        match fault {
-            Some(fault) => Err(fault),
-            None => self.hold(rest.get(at..).unwrap_or_default()),
-        }
+    let before = seen.text.bytes();
+    let chunk = chunk::read(text, &mut seen.text).ok_or(StreamFault::Garbage)?;
+    if chunk.is_error() {
+        return Err(StreamFault::Provider(read_error(text)));
     }
-
-    /// Ends the stream: a last event without a blank line is still an event.
-    ///
-    /// # Errors
-    /// As [`Self::feed`].
-    pub fn finish(&mut self, out: &mut VecDeque<Bytes>) -> Result<(), StreamFault> {
-        if self.held.is_empty() {
-            return Ok(());
-        }
-        self.end_held(out)
+    if seen.text.bytes() > before {
+        seen.usage_is_final = false;
     }
-
-    /// Whether `data: [DONE]` has come.
-    pub const fn is_done(&self) -> bool {
-        self.done
+    let served = chunk.model.filter(|_| seen.served_model.is_none());
+    if let Some(name) = served.and_then(model_name) {
+        seen.served_model = Some(name);
     }
-
-    /// The last usage that was reported; in a stream that broke it may be a running count.
-    pub const fn usage(&self) -> Option<ReportedUsage> {
-        self.usage
+    let Some(raw) = chunk.usage else {
+        return Ok(true);
+    };
+    if let Some(usage) = usage::read(raw) {
+        seen.usage = Some(usage);
+        seen.usage_is_final = !chunk.choices.any || chunk.choices.finished;
     }
-
-    /// The last usage, if it holds though the stream broke: it came with the end of the answer (a
-    /// chunk without choices, or one with a finish reason) and no output came after it, or
-    /// `data: [DONE]` did.
-    pub const fn final_usage(&self) -> Option<ReportedUsage> {
-        if self.usage_is_final { self.usage } else { None }
-    }
-
-    /// The model that answers.
-    pub fn served_model(&self) -> Option<&str> {
-        self.served_model.as_deref()
-    }
-
-    /// Whether anything that costs output tokens has come.
-    pub const fn saw_output(&self) -> bool {
-        self.text.saw_any()
-    }
-
-    /// The text of all choices (content, refusals, reasoning, tool calls), decoded, and how many
-    /// further bytes were only counted.
-    pub fn output_text(&self) -> (&str, u64) {
-        self.text.parts()
-    }
-
-    /// Passes or drops the LF of a CR LF that was cut in two after an event.
-    fn owed_lf(&mut self, mut chunk: Bytes, out: &mut VecDeque<Bytes>) -> Bytes {
-        let between_events = self.held.is_empty() && self.scanner.owes_lf();
-        if between_events && chunk.first() == Some(&b'\n') {
-            self.scanner.take_lf();
-            let lf = chunk.split_to(1);
-            if self.passed {
-                out.push_back(lf);
-            }
-        }
-        chunk
-    }
-
-    /// Ends the event that is held, if it ends in `chunk`; returns the rest.
-    fn held_event(
-        &mut self,
-        mut chunk: Bytes,
-        out: &mut VecDeque<Bytes>,
-    ) -> Result<Bytes, StreamFault> {
-        if self.held.is_empty() {
-            return Ok(chunk);
-        }
-        let Some(end) = self.scanner.next_end(&chunk) else {
-            self.hold(&chunk)?;
-            return Ok(Bytes::new());
-        };
-        self.held.extend_from_slice(&chunk.split_to(end));
-        self.end_held(out)?;
-        Ok(chunk)
-    }
-
-    fn end_held(&mut self, out: &mut VecDeque<Bytes>) -> Result<(), StreamFault> {
-        let event = self.held.split().freeze();
-        match self.event(&event)? {
-            Fate::Passed => out.push_back(event),
-            Fate::Dropped => {}
-            Fate::Rewritten(event) => out.push_back(event),
-        }
-        Ok(())
-    }
-
-    fn hold(&mut self, bytes: &[u8]) -> Result<(), StreamFault> {
-        if self.held.len() + bytes.len() > self.max_event_bytes {
-            return Err(StreamFault::EventTooLarge);
-        }
-        self.held.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    /// Reads one event; tells what becomes of it.
-    fn event(&mut self, event: &[u8]) -> Result<Fate, StreamFault> {
-        // Whether the LF of a last CR LF has come yet must make no difference.
-        let size = event.len() - usize::from(event.ends_with(b"\r\n"));
-        if size > self.max_event_bytes {
-            return Err(StreamFault::EventTooLarge);
-        }
-        let lines = if self.begun {
-            event
-        } else {
-            self.begun = true;
-            event.strip_prefix(BYTE_ORDER_MARK).unwrap_or(event)
-        };
-        let read = sse::read(lines);
-        let passes = match &read.data {
-            Some(data) => self.data(data, read.names_error)?,
-            None if read.names_error => return Err(StreamFault::Garbage),
-            None => true,
-        };
-        let fate = match (passes, read.has_asides) {
-            (false, _) => Fate::Dropped,
-            (true, true) => Fate::Rewritten(sse::without_asides(lines).into()),
-            (true, false) => Fate::Passed,
-        };
-        self.passed = matches!(fate, Fate::Passed);
-        Ok(fate)
-    }
-
-    /// Reads the data of an event; tells whether it may pass.
-    fn data(&mut self, data: &[u8], is_error: bool) -> Result<bool, StreamFault> {
-        let text = data.trim_ascii();
-        if is_error {
-            return Err(match serde_json::from_slice::<IgnoredAny>(text) {
-                Ok(_) => StreamFault::Provider(read_error(text)),
-                Err(_) => StreamFault::Garbage,
-            });
-        }
-        if text.is_empty() {
-            return Ok(true);
-        }
-        if text == b"[DONE]" {
-            self.done = true;
-            self.usage_is_final = self.usage.is_some();
-            return Ok(true);
-        }
-        let before = self.text.bytes();
-        let chunk = chunk::read(text, &mut self.text).ok_or(StreamFault::Garbage)?;
-        if chunk.is_error() {
-            return Err(StreamFault::Provider(read_error(text)));
-        }
-        if self.text.bytes() > before {
-            self.usage_is_final = false;
-        }
-        let served = chunk.model.filter(|_| self.served_model.is_none());
-        if let Some(name) = served.and_then(model_name) {
-            self.served_model = Some(name);
-        }
-        let Some(raw) = chunk.usage else {
-            return Ok(true);
-        };
-        if let Some(usage) = usage::read(raw) {
-            self.usage = Some(usage);
-            self.usage_is_final = !chunk.choices.any || chunk.choices.finished;
-        }
-        Ok(self.show_usage || chunk.choices.any)
-    }
-}
-
-fn push(out: &mut VecDeque<Bytes>, bytes: &Bytes, start: usize, end: usize) {
-    if start < end {
-        out.push_back(bytes.slice(start..end));
-    }
+    Ok(show_usage || chunk.choices.any)
 }

@@ -2,10 +2,17 @@
 
 use rungate::domain::settlement::ReportedUsage;
 use rungate::domain::usage::{Tokens, Usage};
-use rungate::protocol::chat::{Answer, AnswerFault, ProviderError, read_answer, read_error};
+use rungate::protocol::answer::{Answer, AnswerFault};
+use rungate::protocol::format::Format;
+use rungate::protocol::provider_error::{ProviderError, read_error};
 
 fn usage(raw: &str) -> Option<ReportedUsage> {
-    read_answer(format!("{{\"choices\":[],\"usage\":{raw}}}").as_bytes()).unwrap().usage
+    rungate::protocol::answer::read_answer(
+        Format::Chat,
+        format!("{{\"choices\":[],\"usage\":{raw}}}").as_bytes(),
+    )
+    .unwrap()
+    .usage
 }
 
 #[test]
@@ -19,17 +26,24 @@ fn an_answer_names_its_model_and_usage_and_the_rest_is_ignored() {
         served_model: Some("gpt-4o-x".to_owned()),
         usage: Some(ReportedUsage::Counted(counted)),
     };
-    assert_eq!(read_answer(body), Ok(answer));
+    assert_eq!(rungate::protocol::answer::read_answer(Format::Chat, body), Ok(answer));
     for bare in [
         r#"{"choices":[]}"#,
         r#"{"choices":null}"#,
         r#"{"choices":[],"model":7,"usage":null,"error":null,"object":"x","message":null}"#,
         r#"{"choices":[],"model":"a\u001bb","message":"m"}"#,
     ] {
-        assert_eq!(read_answer(bare.as_bytes()), Ok(Answer::default()), "{bare}");
+        assert_eq!(
+            rungate::protocol::answer::read_answer(Format::Chat, bare.as_bytes()),
+            Ok(Answer::default()),
+            "{bare}"
+        );
     }
     let long = format!(r#"{{"choices":[],"model":"{}"}}"#, "m".repeat(300));
-    assert_eq!(read_answer(long.as_bytes()), Ok(Answer::default()));
+    assert_eq!(
+        rungate::protocol::answer::read_answer(Format::Chat, long.as_bytes()),
+        Ok(Answer::default())
+    );
 }
 
 #[test]
@@ -46,7 +60,11 @@ fn what_is_no_answer_is_told_apart() {
         r#"{"model":"m","usage":{"prompt_tokens":1,"completion_tokens":1}}"#,
         r#"{"message":null}"#,
     ] {
-        assert_eq!(read_answer(garbage.as_bytes()), Err(AnswerFault::Garbage), "{garbage}");
+        assert_eq!(
+            rungate::protocol::answer::read_answer(Format::Chat, garbage.as_bytes()),
+            Err(AnswerFault::Garbage),
+            "{garbage}"
+        );
     }
     for error in [
         r#"{"error":{"message":"no","type":"t"}}"#,
@@ -60,7 +78,11 @@ fn what_is_no_answer_is_told_apart() {
     ] {
         let read = read_error(error.as_bytes());
         assert_eq!(read.message.as_deref(), Some("no"), "{error}");
-        assert_eq!(read_answer(error.as_bytes()), Err(AnswerFault::Provider(read)), "{error}");
+        assert_eq!(
+            rungate::protocol::answer::read_answer(Format::Chat, error.as_bytes()),
+            Err(AnswerFault::Provider(read)),
+            "{error}"
+        );
     }
 }
 

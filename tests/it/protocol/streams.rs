@@ -7,7 +7,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use rungate::domain::settlement::ReportedUsage;
 use rungate::domain::usage::{Tokens, Usage};
-use rungate::protocol::chat::{ProviderError, StreamFault, StreamMeter};
+use rungate::protocol::format::Format;
+use rungate::protocol::provider_error::ProviderError;
+use rungate::protocol::stream::{StreamFault, StreamMeter};
 
 const LIMIT: usize = 1 << 16;
 pub(super) const HI: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
@@ -30,7 +32,7 @@ pub(super) struct Seen {
 }
 
 fn meter<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, show: bool, limit: usize) -> Seen {
-    let mut meter = StreamMeter::new(show, limit);
+    let mut meter = StreamMeter::new(Format::Chat, show, limit);
     let mut out = VecDeque::new();
     let mut result = Ok(());
     for piece in pieces {
@@ -240,7 +242,7 @@ fn text_beyond_a_mebibyte_is_only_measured() {
 fn events_that_lie_whole_in_a_chunk_are_passed_as_slices_of_it() {
     let chunk = Bytes::from(format!("{HI}{HI}{USAGE}{HI}{DONE}data: {{"));
     let (start, mut out) = (chunk.as_ptr().addr(), VecDeque::new());
-    StreamMeter::new(false, LIMIT).feed(chunk, &mut out).unwrap();
+    StreamMeter::new(Format::Chat, false, LIMIT).feed(chunk, &mut out).unwrap();
     let found: Vec<_> = out.iter().map(|b| (b.as_ptr().addr() - start, b.len())).collect();
     let second = 2 * HI.len() + USAGE.len();
     assert_eq!(found, [(0, 2 * HI.len()), (second, HI.len() + DONE.len())]);

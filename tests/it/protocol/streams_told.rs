@@ -1,6 +1,6 @@
 //! Streamed answers: what of a provider's words is kept from clients, and which usage is final.
 
-use rungate::protocol::chat::StreamFault;
+use rungate::protocol::stream::StreamFault;
 
 use super::streams::{DONE, HI, USAGE, counted, whole};
 

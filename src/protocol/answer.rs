@@ -1,0 +1,51 @@
+//! Answers that come in one piece.
+
+use super::chat;
+use super::format::Format;
+use super::provider_error::ProviderError;
+use crate::domain::settlement::ReportedUsage;
+
+/// The longest model name that is believed, in bytes.
+const MAX_MODEL_BYTES: usize = 256;
+
+/// What the gateway needs of an answer; the rest is passed unread.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The model that answered, as the provider names it.
+    pub served_model: Option<String>,
+    /// What it says was used.
+    pub usage: Option<ReportedUsage>,
+}
+
+/// Why an answer is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnswerFault {
+    /// It is no JSON object, or one that lacks what an answer has and does not say why.
+    Garbage,
+    /// It is an error under a status of success.
+    Provider(ProviderError),
+}
+
+/// Reads the body of an answer that was not streamed.
+///
+/// # Errors
+/// If it is an error, or nothing that can be understood.
+pub fn read_answer(format: Format, body: &[u8]) -> Result<Answer, AnswerFault> {
+    match format {
+        Format::Chat => chat::answer::read(body),
+    }
+}
+
+/// Whether an answer that was not streamed has anything in it that costs output tokens.
+pub fn has_output(format: Format, body: &[u8]) -> bool {
+    match format {
+        Format::Chat => chat::answer::has_output(body),
+    }
+}
+
+/// A model's name, unless it is something that no model is called.
+pub(in crate::protocol) fn model_name(raw: &str) -> Option<String> {
+    let name: String = serde_json::from_str(raw).ok()?;
+    let sane = (1..=MAX_MODEL_BYTES).contains(&name.len());
+    (sane && !name.chars().any(char::is_control)).then_some(name)
+}

@@ -22,7 +22,7 @@ use rungate::domain::run::OnCap;
 use rungate::domain::usage::{Tokens, Usage};
 use rungate::protocol::answer::read_answer;
 use rungate::protocol::format::Format;
-use rungate::protocol::request::ChatRequest;
+use rungate::protocol::request::Request;
 use rungate::protocol::stream::StreamMeter;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -95,8 +95,8 @@ fn with_tools() -> String {
     .to_string()
 }
 
-fn parsed(body: &Bytes) -> ChatRequest {
-    ChatRequest::parse(body.clone()).unwrap_or_else(|fault| panic!("{fault:?}"))
+fn parsed(body: &Bytes) -> Request {
+    Request::parse(Format::Chat, body.clone()).unwrap_or_else(|fault| panic!("{fault:?}"))
 }
 
 fn target() -> std::sync::Arc<Target> {
@@ -110,10 +110,10 @@ fn requests(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("request");
     for (name, body) in bodies() {
         group.bench_with_input(BenchmarkId::new("read", name), &body, |bencher, body| {
-            bencher.iter(|| ChatRequest::parse(black_box(body.clone())));
+            bencher.iter(|| Request::parse(Format::Chat, black_box(body.clone())));
         });
         group.bench_with_input(BenchmarkId::new("rewrite", name), &body, |bencher, body| {
-            let rewrite = |request: ChatRequest| {
+            let rewrite = |request: Request| {
                 let dialect = &target.provider.dialect;
                 request.into_upstream(&target.upstream_model, dialect, Tokens::new(256))
             };

@@ -19,7 +19,7 @@ use crate::domain::settlement::Terms;
 use crate::domain::usage::Tokens;
 use crate::ledger::Grant;
 use crate::ledger::queue::Turn;
-use crate::protocol::request::ChatRequest;
+use crate::protocol::request::Request;
 
 use super::caller::{Caller, invalid_key, run_not_found};
 use super::{Gateway, draining, unavailable};
@@ -38,7 +38,7 @@ pub struct Candidate<'a> {
     /// Where it would go.
     pub target: &'a Arc<Target>,
     /// What it asks.
-    pub request: &'a ChatRequest,
+    pub request: &'a Request,
     /// The request's id.
     pub request_id: &'a str,
     /// The endpoint's path.

@@ -14,7 +14,8 @@ use crate::domain::settlement::Charge;
 use crate::domain::usage::Tokens;
 use crate::ledger::RunRecord;
 use crate::limits::{Permit, RateStanding};
-use crate::protocol::request::ChatRequest;
+use crate::protocol::format::Format;
+use crate::protocol::request::Request;
 use crate::providers::Provider;
 
 use crate::upstream::Client;
@@ -94,7 +95,7 @@ impl Gateway {
         }
         let identity = self.authenticate(call.presented).await?;
         // What was parsed is written anew; the body is not kept beside it while the call lives.
-        let mut request = match ChatRequest::parse(std::mem::take(&mut call.body)) {
+        let mut request = match Request::parse(Format::Chat, std::mem::take(&mut call.body)) {
             Ok(request) => request,
             Err(fault) => {
                 if let Identity::Token(run, _) | Identity::RunId(run) = &identity {
@@ -117,7 +118,7 @@ impl Gateway {
         self: &Arc<Self>,
         client: &Client,
         call: &ModelCall<'_>,
-        request: ChatRequest,
+        request: Request,
         caller: Caller,
         standing: &mut Standing,
     ) -> Result<Reply, Fault> {
@@ -139,7 +140,7 @@ impl Gateway {
     async fn let_in(
         &self,
         call: &ModelCall<'_>,
-        request: &ChatRequest,
+        request: &Request,
         caller: &Caller,
         standing: &mut Standing,
     ) -> Result<LetIn, Fault> {
@@ -160,7 +161,7 @@ impl Gateway {
         self: &Arc<Self>,
         client: &Client,
         call: &ModelCall<'_>,
-        request: ChatRequest,
+        request: Request,
         (LetIn { admitted, target, permit }, caller): (LetIn, Caller),
         standing: &mut Standing,
     ) -> Result<Reply, Failed> {
@@ -235,7 +236,7 @@ impl Gateway {
     }
 
     /// The target that serves the request's model, if the run may use it.
-    fn route(&self, request: &ChatRequest, run: &KnownRun) -> Result<Arc<Target>, Fault> {
+    fn route(&self, request: &Request, run: &KnownRun) -> Result<Arc<Target>, Fault> {
         let configured = |provider: &Provider| self.access(provider.name).is_some();
         let resolved = self.catalog.resolve(&request.model, configured);
         let allowed = |target: &Target| may_use(run, target);

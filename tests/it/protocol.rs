@@ -20,14 +20,15 @@ mod unpriced;
 
 use bytes::Bytes;
 use rungate::domain::fault::Fault;
-use rungate::protocol::request::ChatRequest;
+use rungate::protocol::format::Format;
+use rungate::protocol::request::Request;
 use rungate::providers::{Dialect, find};
 
-fn parse(body: &str) -> Result<ChatRequest, Fault> {
-    ChatRequest::parse(Bytes::copy_from_slice(body.as_bytes()))
+fn parse(body: &str) -> Result<Request, Fault> {
+    Request::parse(Format::Chat, Bytes::copy_from_slice(body.as_bytes()))
 }
 
-fn accept(body: &str) -> ChatRequest {
+fn accept(body: &str) -> Request {
     parse(body).unwrap_or_else(|fault| panic!("{fault:?} for {}", shorten(body)))
 }
 

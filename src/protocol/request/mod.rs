@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 pub use count::TextCounter;
 use count::{Span, bytes_of};
 
-use super::chat;
+use super::format::Format;
 use crate::domain::bound::InputShape;
 use crate::domain::fault::Fault;
 use crate::domain::id::RunId;
@@ -35,7 +35,9 @@ const TAG_BYTES: usize = 16;
 
 /// A request that may be forwarded: every field of it is known and its cost can be bounded.
 #[derive(Clone, Debug)]
-pub struct ChatRequest {
+pub struct Request {
+    /// The format that it is written in.
+    pub format: Format,
     /// The model, as the client names it.
     pub model: String,
     /// Values of `run_id`, `evaluation_run_id` and `metadata.run_id`, as given.
@@ -70,16 +72,17 @@ pub struct UpstreamBody {
     pub counter: TextCounter,
 }
 
-impl ChatRequest {
+impl Request {
     /// Reads a body in one pass over it.
     ///
     /// # Errors
     /// `invalid_request` for what is malformed, `parameter_not_allowed` for what may not pass; both
     /// name the field.
-    pub fn parse(body: Bytes) -> Result<Self, Fault> {
-        let parsed = parse::parse(&chat::TABLE, &body)?;
+    pub fn parse(format: Format, body: Bytes) -> Result<Self, Fault> {
+        let parsed = parse::parse(format.table(), &body)?;
         let head = parsed.head;
         Ok(Self {
+            format,
             model: head.model,
             run_names: head.run_names,
             stream: head.stream,

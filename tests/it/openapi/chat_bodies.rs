@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use rungate::protocol::chat::TABLE;
+use rungate::protocol::format::Format;
 use rungate::protocol::request::fields::Action;
-use rungate::protocol::request::{ChatRequest, schema};
+use rungate::protocol::request::{Request, schema};
 use serde_json::{Value, json};
 
 use super::document::{Document, example};
@@ -23,7 +24,7 @@ fn request() -> Value {
 
 /// The code that the parser refuses a body with, if it does.
 fn refusal(body: &Value) -> Option<&'static str> {
-    let parsed = ChatRequest::parse(Bytes::from(body.to_string()));
+    let parsed = Request::parse(Format::Chat, Bytes::from(body.to_string()));
     parsed.err().map(|fault| fault.code().as_str())
 }
 

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use rungate::domain::usage::Tokens;
 use rungate::protocol::chat::TABLE;
-use rungate::protocol::request::ChatRequest;
+use rungate::protocol::format::Format;
+use rungate::protocol::request::Request;
 use rungate::protocol::request::fields::Action;
 use rungate::providers::REGISTRY;
 use serde_json::{Value, json};
@@ -243,7 +244,7 @@ proptest! {
         let written = scramble(&value, seed);
         let client: Value = serde_json::from_str(&written).unwrap();
         prop_assert_eq!(&client, &value);
-        let request = ChatRequest::parse(Bytes::from(written.clone())).unwrap();
+        let request = Request::parse(Format::Chat, Bytes::from(written.clone())).unwrap();
         prop_assert_eq!(request.model.as_str(), "gpt-4o-mini");
         prop_assert_eq!(u64::from(request.choices), value["n"].as_u64().unwrap());
         prop_assert_eq!(request.asked_output.map(Tokens::count), value["max_tokens"].as_u64());
@@ -279,7 +280,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_the_parser_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = ChatRequest::parse(Bytes::from(body));
+        let _ = Request::parse(Format::Chat, Bytes::from(body));
     }
 
     #[test]
@@ -290,7 +291,7 @@ proptest! {
         let mut written = scramble(&value, seed).into_bytes();
         let at = at.index(written.len());
         written[at] = byte;
-        if let Ok(request) = ChatRequest::parse(Bytes::from(written.clone())) {
+        if let Ok(request) = Request::parse(Format::Chat, Bytes::from(written.clone())) {
             let client: Value = serde_json::from_slice(&written).unwrap();
             let sent = request.into_upstream("up", dialect("openai"), BOUND);
             let sent: Value = serde_json::from_slice(&sent.bytes).unwrap();

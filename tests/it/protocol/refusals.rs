@@ -64,8 +64,10 @@ fn what_is_no_json_object_is_refused_with_its_position() {
         let found = (fault.code().as_str(), fault.param_name(), fault.message());
         assert_eq!(found, (BAD, None, text.as_str()), "for {}", shorten(&body));
     }
-    let fault =
-        rungate::protocol::request::ChatRequest::parse(bytes::Bytes::from_static(b"{\"\xff\"}"));
+    let fault = rungate::protocol::request::Request::parse(
+        rungate::protocol::format::Format::Chat,
+        bytes::Bytes::from_static(b"{\"\xff\"}"),
+    );
     let text = "The body is not UTF-8. Send one JSON object, encoded as UTF-8.";
     assert_eq!(fault.unwrap_err().message(), text);
 }

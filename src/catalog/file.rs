@@ -15,7 +15,7 @@ use crate::domain::usage::Tokens;
 use crate::providers::{self, Provider};
 
 const FILE_KEYS: [&str; 1] = ["models"];
-const ROW_KEYS: [&str; 15] = [
+const ROW_KEYS: [&str; 16] = [
     "name",
     "provider",
     "upstream_model",
@@ -28,11 +28,13 @@ const ROW_KEYS: [&str; 15] = [
     "input",
     "cached_input",
     "cache_write",
+    "cache_write_1h",
     "output",
     "long_context",
     "bound",
 ];
-const LONG_CONTEXT_KEYS: [&str; 5] = ["above", "input", "cached_input", "cache_write", "output"];
+const LONG_CONTEXT_KEYS: [&str; 6] =
+    ["above", "input", "cached_input", "cache_write", "cache_write_1h", "output"];
 const BOUND_KEYS: [&str; 4] = ["per_request", "per_message", "per_tool", "per_image"];
 
 /// What only a model that answers in tokens can have.
@@ -191,10 +193,12 @@ impl<'a> Fields<'a> {
 
     fn class_prices(&self, kind: Kind) -> Result<ClassPrices, CatalogError> {
         let input = self.required("input", self.price("input")?, PRICE)?;
+        let cache_write = self.price("cache_write")?.unwrap_or(input);
         Ok(ClassPrices {
             input,
             cached_input: self.price("cached_input")?.unwrap_or(input),
-            cache_write: self.price("cache_write")?.unwrap_or(input),
+            cache_write,
+            long_cache_write: self.price("cache_write_1h")?.unwrap_or(cache_write),
             output: match kind {
                 Kind::Embedding => UsdPerMillionTokens::ZERO,
                 Kind::Chat => self.required("output", self.price("output")?, PRICE)?,

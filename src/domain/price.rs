@@ -76,6 +76,18 @@ fn multiply_exact(a: Decimal, b: Decimal) -> Result<Decimal, Overflow> {
     Decimal::try_from_i128_with_scale(mantissa, a.scale() + b.scale()).map_err(|_| Overflow)
 }
 
+/// What of a request may be written to a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Caching {
+    /// Nothing: writes have to be asked for, and are not.
+    None,
+    /// Anything, for some minutes.
+    #[default]
+    Short,
+    /// Anything, for an hour.
+    Long,
+}
+
 /// A price for every class of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClassPrices {
@@ -85,6 +97,8 @@ pub struct ClassPrices {
     pub cached_input: UsdPerMillionTokens,
     /// Input written to a cache.
     pub cache_write: UsdPerMillionTokens,
+    /// Input written to a cache to live for an hour.
+    pub long_cache_write: UsdPerMillionTokens,
     /// Output, reasoning included.
     pub output: UsdPerMillionTokens,
 }
@@ -92,14 +106,24 @@ pub struct ClassPrices {
 impl ClassPrices {
     /// The dearest price that a token of input can have.
     pub fn dearest_input(&self) -> UsdPerMillionTokens {
-        self.input.max(self.cached_input).max(self.cache_write)
+        self.input.max(self.cached_input).max(self.cache_write).max(self.long_cache_write)
+    }
+
+    /// The prices that can come up with this use of caches.
+    fn with_caching(self, caching: Caching) -> Self {
+        match caching {
+            Caching::None => Self { cache_write: self.input, long_cache_write: self.input, ..self },
+            Caching::Short => Self { long_cache_write: self.cache_write, ..self },
+            Caching::Long => self,
+        }
     }
 
     fn cost(&self, usage: &Usage) -> Result<Usd, Overflow> {
         let parts = [
             (self.input, usage.uncached_input),
             (self.cached_input, usage.cached_input),
-            (self.cache_write, usage.cache_write),
+            (self.cache_write, usage.cache_write.minus_or_zero(usage.long_cache_write)),
+            (self.long_cache_write, usage.long_cache_write.min(usage.cache_write)),
             (self.output, usage.output),
         ];
         let mut sum = Decimal::ZERO;
@@ -150,10 +174,25 @@ impl Prices {
     pub fn without_discounts(&self) -> Self {
         let dearest = |prices: ClassPrices| {
             let input = prices.dearest_input();
-            ClassPrices { input, cached_input: input, cache_write: input, ..prices }
+            let output = prices.output;
+            ClassPrices {
+                input,
+                cached_input: input,
+                cache_write: input,
+                long_cache_write: input,
+                output,
+            }
         };
         let long = |long: LongContext| LongContext { prices: dearest(long.prices), ..long };
         Self { base: dearest(self.base), long_context: self.long_context.map(long) }
+    }
+
+    /// The prices that can come up with this use of caches, for a worst case.
+    pub fn with_caching(self, caching: Caching) -> Self {
+        let long_context = self
+            .long_context
+            .map(|long| LongContext { prices: long.prices.with_caching(caching), ..long });
+        Self { base: self.base.with_caching(caching), long_context }
     }
 
     /// The most that any usage within these bounds can cost.

@@ -192,6 +192,7 @@ const EMPTY: Usage = Usage {
     uncached_input: Tokens::ZERO,
     cached_input: Tokens::ZERO,
     cache_write: Tokens::ZERO,
+    long_cache_write: Tokens::ZERO,
     output: Tokens::ZERO,
     reasoning: Tokens::ZERO,
 };

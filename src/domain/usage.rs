@@ -71,6 +71,8 @@ pub struct Usage {
     pub cached_input: Tokens,
     /// Input that was written to a cache.
     pub cache_write: Tokens,
+    /// The part of it that was written to live for an hour. The ledger keeps what it cost.
+    pub long_cache_write: Tokens,
     /// Output, reasoning included.
     pub output: Tokens,
     /// The part of the output that was reasoning.

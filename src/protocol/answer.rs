@@ -1,8 +1,8 @@
 //! Answers that come in one piece.
 
-use super::chat;
 use super::format::Format;
 use super::provider_error::ProviderError;
+use super::{chat, embeddings, messages};
 use crate::domain::settlement::ReportedUsage;
 
 /// The longest model name that is believed, in bytes.
@@ -33,6 +33,8 @@ pub enum AnswerFault {
 pub fn read_answer(format: Format, body: &[u8]) -> Result<Answer, AnswerFault> {
     match format {
         Format::Chat => chat::answer::read(body),
+        Format::Embeddings => embeddings::answer::read(body),
+        Format::Messages => messages::answer::read(body),
     }
 }
 
@@ -40,6 +42,8 @@ pub fn read_answer(format: Format, body: &[u8]) -> Result<Answer, AnswerFault> {
 pub fn has_output(format: Format, body: &[u8]) -> bool {
     match format {
         Format::Chat => chat::answer::has_output(body),
+        Format::Embeddings => false,
+        Format::Messages => messages::answer::has_output(body),
     }
 }
 

@@ -19,11 +19,18 @@ struct Body<'a> {
     message: &'a str,
     /// OpenAI's word for this kind of error.
     r#type: &'a str,
+    request_id: &'a str,
+    #[serde(flatten)]
+    details: Details<'a>,
+}
+
+/// What is told beside the message, in every format.
+#[derive(JsonSchema, Serialize)]
+pub(in crate::protocol) struct Details<'a> {
     /// The rule that was violated; it never changes.
     code: &'a str,
     /// The field at fault, as `messages[0].content`.
     param: Option<&'a str>,
-    request_id: &'a str,
     /// The run's cap, where money was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit_usd: Option<Usd>,
@@ -57,28 +64,34 @@ pub fn schema(schemas: &mut SchemaGenerator) -> Schema {
 
 /// The body of an error answer.
 pub fn body(fault: &Fault, request_id: &str) -> Vec<u8> {
-    let money = fault.money_facts();
-    let verdict = fault.upstream_verdict();
-    let code = verdict.and_then(|verdict| verdict.code.as_deref());
-    let kind = verdict.and_then(|verdict| verdict.kind.as_deref());
+    let kind = fault.upstream_verdict().and_then(|verdict| verdict.kind.as_deref());
     let envelope = Envelope {
         error: Body {
             message: fault.message(),
             r#type: kind.unwrap_or_else(|| fault.code().kind()),
-            code: code.unwrap_or_else(|| fault.code().as_str()),
-            param: fault.param_name(),
             request_id,
-            limit_usd: money.map(|facts| facts.limit),
-            spent_usd: money.map(|facts| facts.spent),
-            reserved_usd: money.map(|facts| facts.reserved),
-            worst_case_usd: money.map(|facts| facts.worst_case),
-            upstream: fault
-                .upstream_failure()
-                .map(|failure| Upstream { status: failure.status, body: &failure.body }),
+            details: details(fault),
         },
     };
     // Strings and decimals always serialise; the fallback keeps this total.
     serde_json::to_vec(&envelope).unwrap_or_else(|_| b"{\"error\":{}}".to_vec())
+}
+
+/// What is told of a fault beside its message.
+pub(in crate::protocol) fn details(fault: &Fault) -> Details<'_> {
+    let money = fault.money_facts();
+    let code = fault.upstream_verdict().and_then(|verdict| verdict.code.as_deref());
+    Details {
+        code: code.unwrap_or_else(|| fault.code().as_str()),
+        param: fault.param_name(),
+        limit_usd: money.map(|facts| facts.limit),
+        spent_usd: money.map(|facts| facts.spent),
+        reserved_usd: money.map(|facts| facts.reserved),
+        worst_case_usd: money.map(|facts| facts.worst_case),
+        upstream: fault
+            .upstream_failure()
+            .map(|failure| Upstream { status: failure.status, body: &failure.body }),
+    }
 }
 
 /// The same inside a stream that has begun.

@@ -1,23 +1,17 @@
-//! The wire formats.
+//! The wire formats, and what requests in them are made of.
 
-use super::chat;
 use super::request::fields::Object;
+use super::{chat, embeddings, messages};
 
-/// A wire format that calls are made in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// OpenAI's chat completions.
-    Chat,
-}
+pub use crate::providers::Format;
 
 impl Format {
-    /// Every format.
-    pub const ALL: [Self; 1] = [Self::Chat];
-
     /// What requests in it are made of.
     pub fn table(self) -> &'static Object {
         match self {
             Self::Chat => &chat::TABLE,
+            Self::Embeddings => &embeddings::TABLE,
+            Self::Messages => &messages::TABLE,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::fmt;
 
 use memchr::{memchr, memmem};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::domain::fault::{Code, Fault};
 
@@ -20,6 +21,9 @@ pub const MAX_NODES: usize = 65_536;
 
 /// How much of an unknown key a message repeats, in characters.
 const MAX_KEY_SHOWN: usize = 64;
+
+/// Beyond this a float is no longer exact, so somebody's number may have been rounded.
+const MAX_EXACT: u64 = 1 << 53;
 
 /// Below this a search is not worth setting up.
 const SHORT_BYTES: usize = 256;
@@ -294,5 +298,19 @@ impl<'de> Visitor<'de> for Key {
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
         Ok(Cow::Owned(key.to_owned()))
+    }
+}
+
+/// Not a count.
+pub(in crate::protocol) struct Absurd;
+
+/// A count, read as the digits that stand there: never through a float.
+pub(in crate::protocol) fn count(raw: Option<&RawValue>) -> Result<Option<u64>, Absurd> {
+    let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
+        return Ok(None);
+    };
+    match raw.get().parse() {
+        Ok(number) if number <= MAX_EXACT => Ok(Some(number)),
+        _ => Err(Absurd),
     }
 }

@@ -13,3 +13,5 @@ pub mod request;
 pub mod answer;
 pub mod stream;
 pub mod chat;
+pub mod embeddings;
+pub mod messages;

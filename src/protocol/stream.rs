@@ -7,10 +7,11 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use serde::de::IgnoredAny;
 
-use super::chat;
 use super::format::Format;
+use super::messages::usage::Counted;
 use super::provider_error::{ProviderError, read_error};
 use super::sse::{self, Scanner};
+use super::{chat, messages};
 use crate::domain::settlement::ReportedUsage;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -44,6 +45,8 @@ pub(in crate::protocol) struct Seen {
     pub(in crate::protocol) usage: Option<ReportedUsage>,
     /// Whether nothing that costs anything has come after that usage, which was no running count.
     pub(in crate::protocol) usage_is_final: bool,
+    /// What messages have told of it so far, in pieces.
+    pub(in crate::protocol) counted: Counted,
     pub(in crate::protocol) served_model: Option<String>,
     pub(in crate::protocol) text: OutputText,
 }
@@ -286,6 +289,9 @@ impl StreamMeter {
         }
         match self.format {
             Format::Chat => chat::stream::data(text, self.show_usage, &mut self.seen),
+            // There are no streams of vectors.
+            Format::Embeddings => Err(StreamFault::Garbage),
+            Format::Messages => messages::stream::data(text, &mut self.seen),
         }
     }
 }

@@ -3,6 +3,10 @@
 //! One row of [`REGISTRY`] is all that an OpenAI-compatible provider needs. A provider's key and a
 //! different base URL come from the settings; nothing here reads them.
 
+mod format;
+
+pub use format::Format;
+
 /// How a provider is told the most output it may produce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitField {

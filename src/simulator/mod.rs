@@ -1,4 +1,5 @@
-//! The simulated provider: a server that speaks OpenAI's chat completions and invents its answers.
+//! The simulated provider: a server that speaks OpenAI's chat completions and embeddings, and
+//! invents its answers.
 //!
 //! An answer depends on the model, the raw bytes of the messages and the seed, and on nothing
 //! else: the same request gets the same id, text, chunks and usage on any machine. Usage is true:
@@ -9,6 +10,7 @@
 //! nothing between requests but a small cache of prompt counts.
 
 pub mod directive;
+mod embed;
 mod fault;
 mod plan;
 mod prompt;
@@ -41,6 +43,7 @@ pub const DIRECTIVE_HEADER: &str = "x-simulate";
 const IDLE_CONNECTION: Duration = Duration::from_secs(300);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_GRACE_SECONDS: u64 = 1;
+const GARBAGE: &str = "<<< this is not JSON >>>";
 const MODELS: [&str; 8] = [
     "gpt-5",
     "gpt-4.1",
@@ -69,7 +72,7 @@ struct Worker {
     counts: RefCell<Counts>,
 }
 
-/// Mounts `POST /v1/chat/completions`, `GET /v1/models` and `GET /healthz`.
+/// Mounts `POST /v1/chat/completions`, `POST /v1/embeddings`, `GET /v1/models` and `GET /healthz`.
 ///
 /// Call the result once in each worker, as `App::configure` does: the cache it makes is not shared.
 pub fn configure(
@@ -81,6 +84,7 @@ pub fn configure(
             .app_data(web::Data::new(worker))
             .app_data(web::PayloadConfig::new(MAX_BODY_BYTES))
             .route("/v1/chat/completions", web::post().to(chat))
+            .route("/v1/embeddings", web::post().to(embeddings))
             .route("/v1/models", web::get().to(models))
             .route("/healthz", web::get().to(health));
     }
@@ -134,24 +138,63 @@ async fn chat(
     answer(plan)
 }
 
+async fn embeddings(
+    http: HttpRequest,
+    worker: web::Data<Worker>,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let made = received(body).and_then(|body| embed::make(&body, directive_header(&http)?));
+    let embedded = match made {
+        Ok(embedded) => embedded,
+        Err(refusal) => return refused(&refusal),
+    };
+    let directives = &embedded.directives;
+    let usual = worker.options.first_byte_delay;
+    let delay = directives.delay_ms.map_or(usual, Duration::from_millis);
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+    if directives.stall == Some(Stall::Head) {
+        std::future::pending::<()>().await;
+    }
+    if let Some(status) = directives.failure() {
+        return failed(status, directives);
+    }
+    if directives.garbage {
+        return json(StatusCode::OK, GARBAGE.to_owned());
+    }
+    if directives.cut.is_some() || directives.stall == Some(Stall::Body) {
+        let body = stream::HalfBody::new(embedded.body.into(), directives.cut.is_none());
+        return HttpResponse::Ok().content_type("application/json").body(body);
+    }
+    json(StatusCode::OK, embedded.body)
+}
+
 fn plan(
     http: &HttpRequest,
     worker: &Worker,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<Plan, Refusal> {
-    let body = body.map_err(|error| Refusal {
+    let body = received(body)?;
+    let header = directive_header(http)?;
+    plan::make(&body, header, &worker.options, &mut worker.counts.borrow_mut())
+}
+
+fn received(body: Result<web::Bytes, actix_web::Error>) -> Result<web::Bytes, Refusal> {
+    body.map_err(|error| Refusal {
         status: error.as_response_error().status_code().as_u16(),
         code: "invalid_body",
         param: None,
         message: format!("The body could not be read: {error}."),
-    })?;
-    let header = match http.headers().get(DIRECTIVE_HEADER) {
-        Some(value) => Some(value.to_str().map_err(|_| {
-            Refusal::bad_directive(format!("The header {DIRECTIVE_HEADER} is not plain ASCII."))
-        })?),
-        None => None,
-    };
-    plan::make(&body, header, &worker.options, &mut worker.counts.borrow_mut())
+    })
+}
+
+fn directive_header(http: &HttpRequest) -> Result<Option<&str>, Refusal> {
+    let Some(value) = http.headers().get(DIRECTIVE_HEADER) else { return Ok(None) };
+    let plain = value.to_str().map_err(|_| {
+        Refusal::bad_directive(format!("The header {DIRECTIVE_HEADER} is not plain ASCII."))
+    });
+    plain.map(Some)
 }
 
 fn answer(plan: Plan) -> HttpResponse {
@@ -166,7 +209,7 @@ fn answer(plan: Plan) -> HttpResponse {
             .body(stream::EventStream::new(plan));
     }
     if directives.garbage {
-        return json(StatusCode::OK, "<<< this is not JSON >>>".to_owned());
+        return json(StatusCode::OK, GARBAGE.to_owned());
     }
     if directives.endless {
         return HttpResponse::Ok()

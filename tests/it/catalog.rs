@@ -282,13 +282,13 @@ fn a_file_that_is_not_a_catalogue_is_refused() {
 #[test]
 fn a_key_that_nobody_reads_is_refused() {
     let row = "name, provider, upstream_model, kind, context_window, max_output_tokens, tokenizer, \
-               hidden_reasoning, example_price, input, cached_input, cache_write, output, \
-               long_context, bound";
+               hidden_reasoning, example_price, input, cached_input, cache_write, \
+               cache_write_1h, output, long_context, bound";
     let message = format!("unknown key `outptu`; known are {row}");
     let at = |line: u32, rest: &str| format!("m.toml:{line}: model \"acme/one\": {rest}");
     check("output = \"8\"", "outptu = \"8\"", &at(14, &message));
     let tier = "unknown key `long_context.below`; known are above, input, cached_input, \
-                cache_write, output";
+                cache_write, cache_write_1h, output";
     check("above = 500", "below = 500", &at(17, tier));
     let bound = "unknown key `bound.per_word`; known are per_request, per_message, per_tool, \
                  per_image";

@@ -56,11 +56,12 @@ fn any_price() -> impl Strategy<Value = UsdPerMillionTokens> {
 }
 
 fn any_class_prices() -> impl Strategy<Value = ClassPrices> {
-    (any_price(), any_price(), any_price(), any_price()).prop_map(
-        |(input, cached_input, cache_write, output)| ClassPrices {
+    (any_price(), any_price(), any_price(), any_price(), any_price()).prop_map(
+        |(input, cached_input, cache_write, long_cache_write, output)| ClassPrices {
             input,
             cached_input,
             cache_write,
+            long_cache_write,
             output,
         },
     )
@@ -92,11 +93,12 @@ fn any_ordinary_prices() -> impl Strategy<Value = Prices> {
 }
 
 fn any_usage() -> impl Strategy<Value = Usage> {
-    (any_tokens(), any_tokens(), any_tokens(), any_tokens()).prop_map(
-        |(uncached_input, cached_input, cache_write, output)| Usage {
+    (any_tokens(), any_tokens(), any_tokens(), any_tokens(), any_tokens()).prop_map(
+        |(uncached_input, cached_input, cache_write, long, output)| Usage {
             uncached_input,
             cached_input,
             cache_write,
+            long_cache_write: long.min(cache_write),
             output,
             reasoning: Tokens::ZERO,
         },
@@ -142,7 +144,8 @@ proptest! {
         let part = |price, tokens: Tokens| per_token(price) * i128::from(tokens.count());
         let sum = part(prices.input, usage.uncached_input)
             + part(prices.cached_input, usage.cached_input)
-            + part(prices.cache_write, usage.cache_write)
+            + part(prices.cache_write, usage.cache_write.minus_or_zero(usage.long_cache_write))
+            + part(prices.long_cache_write, usage.long_cache_write)
             + part(prices.output, usage.output);
         prop_assert_eq!(atoms(cost.decimal()), sum);
         prop_assert_eq!(cost.decimal().scale(), cost.decimal().normalize().scale());

@@ -268,6 +268,7 @@ fn read_call(row: &PgRow) -> Result<CallRecord, sqlx::Error> {
         cache_write: tokens(10)?,
         output: tokens(11)?,
         reasoning: tokens(12)?,
+        ..Usage::default()
     };
     let cost = Usd::from_decimal(row.try_get::<Decimal, _>(13)?.normalize());
     let charge = Charge {

@@ -8,9 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::domain::settlement::ReportedUsage;
 use crate::domain::usage::{Tokens, Usage};
-
-/// Beyond this a float is no longer exact, so somebody's number may have been rounded.
-const MAX_EXACT: u64 = 1 << 53;
+use crate::protocol::json::{Absurd, count};
 
 #[derive(Deserialize)]
 struct Wire<'a> {
@@ -39,9 +37,6 @@ struct CompletionDetails<'a> {
     #[serde(borrow)]
     reasoning_tokens: Option<&'a RawValue>,
 }
-
-/// Not a count.
-struct Absurd;
 
 /// What the raw `usage` member says; `None` if it is null or says nothing.
 pub(super) fn read(raw: &str) -> Option<ReportedUsage> {
@@ -85,16 +80,6 @@ fn normalise(wire: &Wire<'_>) -> Result<Option<Usage>, Absurd> {
         cache_write: Tokens::new(written),
         output: Tokens::new(completion),
         reasoning: Tokens::new(reasoning),
+        ..Usage::default()
     }))
-}
-
-/// A count, read as the digits that stand there: never through a float.
-fn count(raw: Option<&RawValue>) -> Result<Option<u64>, Absurd> {
-    let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
-        return Ok(None);
-    };
-    match raw.get().parse() {
-        Ok(number) if number <= MAX_EXACT => Ok(Some(number)),
-        _ => Err(Absurd),
-    }
 }

@@ -56,7 +56,14 @@ impl TextCounter {
             Counts::No => 0,
             Counts::Text => json::text(raw).map_or(span.bytes(), |text| count(&text)),
             Counts::Structure => count(raw).saturating_mul(2),
+            Counts::Ids => ids(raw),
         };
         tokens.min(span.bytes())
     }
+}
+
+/// How many numbers there are in arrays of them.
+fn ids(raw: &str) -> u64 {
+    let numbers = raw.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    numbers.count() as u64
 }

@@ -46,6 +46,21 @@ pub struct Field {
 }
 
 impl Field {
+    /// A member of the request itself, which counts as no input.
+    pub(in crate::protocol) const fn top(
+        name: &'static str,
+        action: Action,
+        shape: Shape,
+        note: &'static str,
+    ) -> Self {
+        Self { at: "", name, action, note, shape, counts: Counts::No }
+    }
+
+    /// The same, whose value becomes input.
+    pub(in crate::protocol) const fn counted(self, counts: Counts) -> Self {
+        Self { counts, ..self }
+    }
+
     /// The whole path, as `messages[].content`.
     pub fn path(&self) -> String {
         format!("{}{}", self.at, self.name)
@@ -72,6 +87,8 @@ pub(in crate::protocol) enum Counts {
     Text,
     /// As a structure, which the provider renders in its own way.
     Structure,
+    /// As the numbers in it, each of which is a token.
+    Ids,
 }
 
 /// What a field's value must look like, and what is done with it.
@@ -85,6 +102,8 @@ pub(in crate::protocol) enum Shape {
     Tag,
     Number,
     Integer,
+    /// A whole number from 1.
+    Count,
     Flag,
     /// Any JSON object.
     Free,
@@ -94,6 +113,8 @@ pub(in crate::protocol) enum Shape {
     Numbers,
     /// One string, or at most this many.
     Texts(usize),
+    /// What is to be embedded: texts or token ids, each counted.
+    Inputs,
     Nested(&'static Object),
     /// An array of at most this many objects.
     Array(&'static Object, usize),
@@ -102,6 +123,14 @@ pub(in crate::protocol) enum Shape {
     /// A string, or an array of at most this many objects.
     TextOrArray(&'static Object, usize),
     ImageUrl,
+    /// The base64 of an image.
+    ImageData,
+    /// A mark that what stands before it is to be written to a cache.
+    CacheMark,
+    /// How long a cache keeps what is written to it.
+    Lifetime,
+    /// What a thinking model may spend on it, in tokens.
+    Budget,
     /// Nothing, or an empty array.
     Empty,
     Model,

@@ -17,7 +17,7 @@ pub(super) fn is_inline(url: &str) -> bool {
     TYPES.contains(&kind) && is_base64(data.as_bytes())
 }
 
-fn is_base64(data: &[u8]) -> bool {
+pub(super) fn is_base64(data: &[u8]) -> bool {
     let data = data.strip_suffix(b"=").unwrap_or(data);
     let data = data.strip_suffix(b"=").unwrap_or(data);
     // Without an exit in the inner loop the compiler compares many bytes at once.

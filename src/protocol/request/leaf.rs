@@ -12,6 +12,7 @@ use super::fields::{Action, Field, Object, Shape, Variant};
 use super::image;
 use super::parse::{Stopped, Walk};
 use crate::domain::fault::Code::{InvalidRequest, ParameterNotAllowed};
+use crate::domain::price::Caching;
 use crate::domain::usage::MAX_TOKENS;
 use crate::protocol::json;
 
@@ -50,6 +51,24 @@ impl Walk<'_> {
             }
             Shape::Word(words) => {
                 self.word(words, raw)?;
+                if field.action == Action::Passed {
+                    self.pass(field, raw);
+                }
+            }
+            Shape::CacheMark => {
+                self.word(&["ephemeral"], raw)?;
+                self.head.caching = self.head.caching.max(Some(Caching::Short));
+                self.pass(field, raw);
+            }
+            Shape::Lifetime => {
+                self.word(&["5m", "1h"], raw)?;
+                if find_word(&["1h"], raw).is_some() {
+                    self.head.caching = Some(Caching::Long);
+                }
+                self.pass(field, raw);
+            }
+            Shape::Budget => {
+                self.head.thinking = Some(self.whole(raw, MAX_TOKENS)?);
                 self.pass(field, raw);
             }
             Shape::Tag => {
@@ -67,6 +86,7 @@ impl Walk<'_> {
             Shape::Limit => self.limit(raw)?,
             Shape::Seed => self.head.seed = Some(self.integer(raw)?),
             Shape::Metadata => self.metadata(raw)?,
+            Shape::Inputs => self.inputs(field, raw)?,
             Shape::RunName => {
                 let name = self.text(raw)?.into_owned();
                 self.head.run_names.push(name);
@@ -91,12 +111,14 @@ impl Walk<'_> {
             }
             Shape::Number => self.number(raw),
             Shape::Integer => self.integer(raw).map(|_| ()),
+            Shape::Count => self.whole(raw, MAX_TOKENS).map(|_| ()),
             Shape::Flag => self.flag(raw).map(|_| ()),
             Shape::Free => self.free(raw),
             Shape::List => self.list(raw),
             Shape::Numbers => self.numbers(raw),
             Shape::Texts(limit) => self.texts(raw, limit),
             Shape::ImageUrl => self.image(raw),
+            Shape::ImageData => self.image_data(raw),
             Shape::Empty => self.empty(raw),
             Shape::Store => self.store(raw),
             Shape::Tier => self.tier(raw),
@@ -114,11 +136,15 @@ impl Walk<'_> {
             | Shape::Limit
             | Shape::Seed
             | Shape::Metadata
+            | Shape::CacheMark
+            | Shape::Lifetime
+            | Shape::Budget
+            | Shape::Inputs
             | Shape::RunName => Err(self.stop(ParameterNotAllowed, "is not passed on")),
         }
     }
 
-    fn sound(&mut self, raw: &str, says: &str) -> Outcome {
+    pub(super) fn sound(&mut self, raw: &str, says: &str) -> Outcome {
         if !raw.starts_with('"') {
             return Err(self.stop(InvalidRequest, says));
         }
@@ -251,6 +277,15 @@ impl Walk<'_> {
         Err(self.stop(ParameterNotAllowed, says))
     }
 
+    fn image_data(&mut self, raw: &str) -> Outcome {
+        let data = self.text(raw)?;
+        if !image::is_base64(data.as_bytes()) {
+            return Err(self.stop(InvalidRequest, "must be base64: the image itself"));
+        }
+        self.shape.images = self.shape.images.saturating_add(1);
+        Ok(())
+    }
+
     fn empty(&mut self, raw: &str) -> Outcome {
         match elements(raw, 0) {
             Some(_) => Ok(()),
@@ -319,7 +354,7 @@ fn find_word(words: &[&'static str], raw: &str) -> Option<&'static str> {
 
 /// The raw elements of an array, unless it is none or has more than this many: what comes after
 /// is not looked at, so that a long array costs no more than a short one.
-fn elements(raw: &str, limit: usize) -> Option<Vec<&str>> {
+pub(super) fn elements(raw: &str, limit: usize) -> Option<Vec<&str>> {
     struct Few(usize);
 
     impl<'de> Visitor<'de> for Few {

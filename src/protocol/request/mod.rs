@@ -9,6 +9,7 @@ mod image;
 mod parse;
 mod visit;
 mod leaf;
+mod inputs;
 mod count;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use super::format::Format;
 use crate::domain::bound::InputShape;
 use crate::domain::fault::Fault;
 use crate::domain::id::RunId;
+use crate::domain::price::Caching;
 use crate::domain::usage::Tokens;
 use crate::providers::Dialect;
 
@@ -55,6 +57,10 @@ pub struct Request {
     /// A strict bound on the input's text, in tokens: the bytes of all raw JSON that becomes input,
     /// without the data of images, which `shape` counts.
     pub text_bytes: Tokens,
+    /// What of it may be written to a cache.
+    pub caching: Caching,
+    /// The tokens of output that it may think, if it says so. With less it is not served.
+    pub thinking: Option<Tokens>,
     seed: Option<i64>,
     /// What the run is called upstream.
     tag: Option<String>,
@@ -91,6 +97,12 @@ impl Request {
             asked_output: head.asked_output.map(Tokens::new),
             shape: parsed.shape,
             text_bytes: bytes_of(&parsed.spans),
+            caching: match (format, head.caching) {
+                (_, Some(asked)) => asked,
+                (Format::Messages, None) => Caching::None,
+                (Format::Chat | Format::Embeddings, None) => Caching::default(),
+            },
+            thinking: head.thinking.map(Tokens::new),
             seed: head.seed,
             tag: None,
             prefix: parsed.prefix.into(),
@@ -124,44 +136,60 @@ impl Request {
     /// `output_bound` is for each choice. Nothing is copied unless a counter or a clone of this
     /// request is alive.
     pub fn into_upstream(
-        self,
+        mut self,
         upstream_model: &str,
         dialect: &Dialect,
         output_bound: Tokens,
     ) -> UpstreamBody {
-        let mut body = self.prefix.try_into_mut().unwrap_or_else(|shared| {
+        let mut body = std::mem::take(&mut self.prefix).try_into_mut().unwrap_or_else(|shared| {
             let mut copy = BytesMut::with_capacity(shared.len() + TAIL_BYTES);
             copy.extend_from_slice(&shared);
             copy
         });
         append(&mut body, "model", &serde_json::Value::from(upstream_model).to_string());
-        append(&mut body, dialect.limit_field.name(), &output_bound.count().to_string());
-        if self.stream {
-            append(&mut body, "stream", "true");
-            if dialect.stream_options {
-                append(&mut body, "stream_options", r#"{"include_usage":true}"#);
-            }
-        }
-        if self.choices > 1 {
-            append(&mut body, "n", &self.choices.to_string());
-        }
-        if let (Some(name), Some(seed)) = (dialect.seed_field, self.seed) {
-            append(&mut body, name, &seed.to_string());
-        }
-        if dialect.store {
-            append(&mut body, "store", "false");
-        }
-        if dialect.service_tier {
-            append(&mut body, "service_tier", r#""default""#);
-        }
-        if let (true, Some(tag)) = (dialect.run_tag, &self.tag) {
-            let tag = format!("\"{tag}\"");
-            append(&mut body, "prompt_cache_key", &tag);
-            append(&mut body, "safety_identifier", &tag);
+        match self.format {
+            Format::Chat => self.end_chat(&mut body, dialect, output_bound),
+            Format::Embeddings => {}
+            Format::Messages => self.end_messages(&mut body, output_bound),
         }
         body.extend_from_slice(b"}");
         let bytes = body.freeze();
         UpstreamBody { counter: TextCounter { body: bytes.clone(), spans: self.spans }, bytes }
+    }
+
+    fn end_messages(&self, body: &mut BytesMut, output_bound: Tokens) {
+        append(body, "max_tokens", &output_bound.count().to_string());
+        if self.stream {
+            append(body, "stream", "true");
+        }
+        append(body, "service_tier", r#""standard_only""#);
+    }
+
+    fn end_chat(&self, body: &mut BytesMut, dialect: &Dialect, output_bound: Tokens) {
+        append(body, dialect.limit_field.name(), &output_bound.count().to_string());
+        if self.stream {
+            append(body, "stream", "true");
+            if dialect.stream_options {
+                append(body, "stream_options", r#"{"include_usage":true}"#);
+            }
+        }
+        if self.choices > 1 {
+            append(body, "n", &self.choices.to_string());
+        }
+        if let (Some(name), Some(seed)) = (dialect.seed_field, self.seed) {
+            append(body, name, &seed.to_string());
+        }
+        if dialect.store {
+            append(body, "store", "false");
+        }
+        if dialect.service_tier {
+            append(body, "service_tier", r#""default""#);
+        }
+        if let (true, Some(tag)) = (dialect.run_tag, &self.tag) {
+            let tag = format!("\"{tag}\"");
+            append(body, "prompt_cache_key", &tag);
+            append(body, "safety_identifier", &tag);
+        }
     }
 }
 

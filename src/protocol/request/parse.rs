@@ -14,6 +14,7 @@ use super::fields::{Action, Counts, Field, Object, Shape, Tally, Variant};
 use super::visit::{Found, Key, Kind, Members, Node};
 use crate::domain::bound::InputShape;
 use crate::domain::fault::{Code, Fault};
+use crate::domain::price::Caching;
 use crate::protocol::json::{self, Path};
 
 /// The most parts and tool calls of a whole request.
@@ -37,6 +38,10 @@ pub(super) struct Head {
     pub(super) choices: Option<u32>,
     pub(super) asked_output: Option<u64>,
     pub(super) seed: Option<i64>,
+    /// What the marks in it ask of caches, if there are any.
+    pub(super) caching: Option<Caching>,
+    /// The tokens that it may think, if it says so.
+    pub(super) thinking: Option<u64>,
 }
 
 /// A fault has been noted; the walk ends.
@@ -140,6 +145,22 @@ impl<'de> Walk<'de> {
         if !matches!(self.out.last(), None | Some(b'{' | b'[')) {
             self.out.push(b',');
         }
+    }
+
+    /// Writes a member's key; returns where its value will begin.
+    pub(super) fn open_value(&mut self, field: &Field) -> usize {
+        self.open(field.name);
+        self.out.len()
+    }
+
+    /// Writes a value as it came.
+    pub(super) fn write(&mut self, raw: &str) {
+        self.out.extend_from_slice(raw.as_bytes());
+    }
+
+    /// Counts a part of what is written.
+    pub(super) fn span(&mut self, span: Span) {
+        self.spans.push(span);
     }
 
     /// Passes a member whose value is one raw slice.

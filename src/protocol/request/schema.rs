@@ -7,6 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::fields::{Action, Field, Object, Shape, Tally};
+use super::inputs::MAX_INPUTS;
 use super::leaf::{MAX_CHOICES, MAX_MODALITIES, MAX_MODEL_BYTES};
 use crate::domain::usage::MAX_TOKENS;
 
@@ -99,6 +100,23 @@ impl Writer<'_> {
             Shape::Tag => json!({"type": "string"}),
             Shape::Number => json!({"type": "number"}),
             Shape::Integer | Shape::Seed => json!({"type": "integer", "format": "int64"}),
+            Shape::ImageData => json!({"type": "string", "contentEncoding": "base64"}),
+            Shape::CacheMark => json!({"const": "ephemeral"}),
+            Shape::Lifetime => json!({"type": "string", "enum": ["5m", "1h"]}),
+            Shape::Count | Shape::Budget => {
+                json!({"type": "integer", "minimum": 1, "maximum": MAX_TOKENS})
+            }
+            Shape::Inputs => {
+                let ids = json!({"type": "array", "minItems": 1, "items": {
+                    "type": "integer", "minimum": 0, "maximum": u32::MAX,
+                }});
+                let text = json!({"type": "string"});
+                let several = |items: &Value| {
+                    let (least, most) = (1, MAX_INPUTS);
+                    json!({"type": "array", "minItems": least, "maxItems": most, "items": items})
+                };
+                json!({"anyOf": [text, several(&text), ids, several(&ids)]})
+            }
             Shape::Flag | Shape::Stream | Shape::IncludeUsage => json!({"type": "boolean"}),
             Shape::Free => json!({"type": "object"}),
             Shape::List => json!({"type": "array"}),

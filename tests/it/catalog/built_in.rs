@@ -37,6 +37,7 @@ fn every_price_vector_costs_what_it_says_to_the_last_digit() {
             cache_write: tokens[2],
             output: tokens[3],
             reasoning: Tokens::ZERO,
+            ..Usage::default()
         };
         let target = catalog.served(provider(at), model).unwrap();
         assert_eq!(target.prices.cost(&usage).unwrap().to_string(), *cost, "{line}");
@@ -195,7 +196,8 @@ proptest! {
             cache_write: Tokens::new(written),
             output: Tokens::new(output),
             reasoning: Tokens::new(output),
-        };
+..Usage::default()
+};
         let (input, output) = (Tokens::new(input_bound), Tokens::new(output + output_slack));
         let worst = target.prices.worst_case(input, output).unwrap();
         prop_assert!(worst >= target.prices.cost(&usage).unwrap(), "{}", target.model);

@@ -130,6 +130,8 @@ fn check_prices(row: &Row<'_>, target: &Target) {
             .map(|price| price.decimal())
     };
     assert_eq!(classes(&target.prices.base), [input, cached, written, output], "{name}");
+    let for_an_hour = row.price("cache_write_1h").unwrap_or(written);
+    assert_eq!(target.prices.base.long_cache_write.decimal(), for_an_hour, "{name}");
     let long = target.prices.long_context.map(|long| (long.above.count(), classes(&long.prices)));
     let expected = row.long("input").map(|(above, long_input)| {
         let (same, long_output) = row.long("output").unwrap();

@@ -219,6 +219,7 @@ pub(super) fn outcome(cost: &str) -> Outcome {
         cache_write: Tokens::new(1),
         output: Tokens::new(20),
         reasoning: Tokens::new(5),
+        ..Usage::default()
     };
     Outcome {
         charge: Charge { cost: usd(cost), usage, source: CostSource::Usage, flag: None },

@@ -26,6 +26,7 @@ fn prices(input: &str, cached_input: &str, cache_write: &str, output: &str) -> C
         input: price(input),
         cached_input: price(cached_input),
         cache_write: price(cache_write),
+        long_cache_write: price(cache_write),
         output: price(output),
     }
 }
@@ -229,6 +230,7 @@ fn an_ended_attempt_is_charged_by_the_published_rules() {
             uncached_input: Tokens::new(input),
             cached_input: Tokens::new(cached),
             cache_write: Tokens::ZERO,
+            long_cache_write: Tokens::ZERO,
             output: Tokens::new(output),
             reasoning: Tokens::new(reasoning),
         }))

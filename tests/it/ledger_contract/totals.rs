@@ -30,6 +30,7 @@ fn cached(cost: &str, source: CostSource) -> Charge {
         cache_write: Tokens::new(1),
         output: Tokens::new(20),
         reasoning: Tokens::new(5),
+        ..Usage::default()
     };
     Charge { cost: usd(cost), usage, source, flag: None }
 }

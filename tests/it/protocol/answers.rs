@@ -95,6 +95,7 @@ fn usage_is_told_apart_into_disjoint_classes() {
             cache_write: Tokens::new(write),
             output: Tokens::new(output),
             reasoning: Tokens::new(reasoning),
+            ..Usage::default()
         };
         assert_eq!(usage(raw), Some(ReportedUsage::Counted(expected)), "{raw}");
     };

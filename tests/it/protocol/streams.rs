@@ -83,7 +83,8 @@ const FIXTURES: [&str; 9] = [
 /// Uncached, cached, cache write, output, reasoning.
 pub(super) fn counted(classes: [u64; 5]) -> Option<ReportedUsage> {
     let [uncached_input, cached_input, cache_write, output, reasoning] = classes.map(Tokens::new);
-    let usage = Usage { uncached_input, cached_input, cache_write, output, reasoning };
+    let usage =
+        Usage { uncached_input, cached_input, cache_write, output, reasoning, ..Usage::default() };
     Some(ReportedUsage::Counted(usage))
 }
 

@@ -96,6 +96,7 @@ impl World {
             cache_write: some(),
             output: some(),
             reasoning: Tokens::ZERO,
+            ..Usage::default()
         };
         let usage = Usage { reasoning: Tokens::new(usage.output.count() / 2), ..usage };
         Charge { cost: usd(self.atoms_below(worst + 1)), usage, source, flag: None }

@@ -28,6 +28,7 @@ mod containers;
 mod crash;
 mod chaos;
 mod database;
+mod formats;
 mod holding;
 mod openapi;
 mod threats;

@@ -12,10 +12,11 @@ use super::{Kind, Target};
 use crate::domain::bound::BoundConstants;
 use crate::domain::price::{ClassPrices, LongContext, Prices, UsdPerMillionTokens};
 use crate::domain::usage::Tokens;
+use crate::protocol::translate::Thinking;
 use crate::providers::{self, Provider};
 
 const FILE_KEYS: [&str; 1] = ["models"];
-const ROW_KEYS: [&str; 16] = [
+const ROW_KEYS: [&str; 17] = [
     "name",
     "provider",
     "upstream_model",
@@ -24,6 +25,7 @@ const ROW_KEYS: [&str; 16] = [
     "max_output_tokens",
     "tokenizer",
     "hidden_reasoning",
+    "thinking",
     "example_price",
     "input",
     "cached_input",
@@ -38,11 +40,15 @@ const LONG_CONTEXT_KEYS: [&str; 6] =
 const BOUND_KEYS: [&str; 4] = ["per_request", "per_message", "per_tool", "per_image"];
 
 /// What only a model that answers in tokens can have.
-const CHAT_KEYS: [&str; 4] = ["max_output_tokens", "hidden_reasoning", "output", "long_context"];
+const CHAT_KEYS: [&str; 5] =
+    ["max_output_tokens", "hidden_reasoning", "thinking", "output", "long_context"];
 
 const KINDS: [Kind; 2] = [Kind::Chat, Kind::Embedding];
 const TOKENIZERS: [(&str, Tokenizer); 3] =
     [("o200k", Tokenizer::O200k), ("cl100k", Tokenizer::Cl100k), ("bytes", Tokenizer::Bytes)];
+
+const THINKINGS: [(&str, Thinking); 2] =
+    [("adaptive", Thinking::Adaptive), ("budget", Thinking::Budget)];
 
 const PRICE: &str = "a price in USD per million tokens, such as \"0.25\"";
 
@@ -141,6 +147,7 @@ impl<'a> Fields<'a> {
             max_output: self.max_output(kind)?,
             tokenizer: self.tokenizer()?,
             hidden_reasoning: self.flag("hidden_reasoning")?,
+            thinking: self.thinking()?,
             example_price: self.flag("example_price")?,
             prices: Prices { base: self.class_prices(kind)?, long_context: self.long_context()? },
             constants: self.constants()?,
@@ -182,6 +189,13 @@ impl<'a> Fields<'a> {
             let names = providers::REGISTRY.iter().map(|provider| provider.name);
             self.unknown_word("provider", name, names)
         })
+    }
+
+    fn thinking(&self) -> Result<Thinking, CatalogError> {
+        let Some(word) = self.text("thinking")? else { return Ok(Thinking::default()) };
+        let found = THINKINGS.into_iter().find(|(known, _)| *known == word);
+        let names = THINKINGS.into_iter().map(|(known, _)| known);
+        found.map(|(_, it)| it).ok_or_else(|| self.unknown_word("thinking", word, names))
     }
 
     fn tokenizer(&self) -> Result<Tokenizer, CatalogError> {

@@ -15,9 +15,10 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::domain::bound::BoundConstants;
+use crate::domain::bound::{BoundConstants, InputShape};
 use crate::domain::price::Prices;
 use crate::domain::usage::Tokens;
+use crate::protocol::translate::Thinking;
 use crate::providers::{self, Provider};
 
 use file::Row;
@@ -97,8 +98,20 @@ pub struct Target {
     pub constants: BoundConstants,
     /// It may think where nobody sees it, so output that was seen says little about its cost.
     pub hidden_reasoning: bool,
+    /// How it is told to think in Anthropic's format.
+    pub thinking: Thinking,
     /// The prices are examples that an operator should override.
     pub example_price: bool,
+}
+
+impl Target {
+    /// The most input tokens that a request of this shape is served with.
+    pub fn most_input(&self, shape: InputShape) -> Tokens {
+        match self.kind {
+            Kind::Chat => self.context_window,
+            Kind::Embedding => self.context_window.times(u64::from(shape.messages)),
+        }
+    }
 }
 
 /// Why a name leads to no target.

@@ -14,6 +14,7 @@ use crate::domain::fault::{Code, Fault, MoneyFacts};
 use crate::domain::id::ReservationId;
 use crate::domain::money::Usd;
 use crate::domain::policy::{Step, Wanted};
+use crate::domain::price::Caching;
 use crate::domain::reservation::{Ask, CallFacts, Refusal};
 use crate::domain::settlement::Terms;
 use crate::domain::usage::Tokens;
@@ -22,6 +23,7 @@ use crate::ledger::queue::Turn;
 use crate::protocol::request::Request;
 
 use super::caller::{Caller, invalid_key, run_not_found};
+use super::directory::KnownRun;
 use super::{Gateway, draining, unavailable};
 
 /// How often whoever waits for money asks again without having been woken.
@@ -55,6 +57,8 @@ pub struct Admitted {
     pub lowered: bool,
     /// What was agreed.
     pub terms: Terms,
+    /// What of it may be written to a cache.
+    pub caching: Caching,
     /// Its place in the order of arrival, where nobody waits for it any more.
     pub turn: Arc<Turn>,
 }
@@ -89,24 +93,31 @@ impl Gateway {
         attempt.run().await
     }
 
-    fn wanted(&self, call: &Candidate<'_>) -> Wanted {
-        let Candidate { caller, target, request, .. } = call;
+    /// The output bound of one choice of a request at a target.
+    pub(super) fn output_of(&self, request: &Request, target: &Target, run: &KnownRun) -> Tokens {
         let limits = OutputLimits {
             model_maximum: target.max_output,
-            run_maximum: caller.run.terms.max_output_tokens_per_call,
+            run_maximum: run.terms.max_output_tokens_per_call,
             default: self.policy.default_max_output,
         };
+        output_bound(request.asked_output, &limits)
+    }
+
+    fn wanted(&self, call: &Candidate<'_>) -> Wanted {
+        let Candidate { caller, target, request, .. } = call;
         Wanted {
-            prices: target.prices,
+            prices: target.prices.with_caching(request.caching),
             input: input_bound(
                 request.text_bytes,
                 request.shape,
                 &target.constants,
-                target.context_window,
+                target.most_input(request.shape),
             ),
-            output: output_bound(request.asked_output, &limits),
+            output: self.output_of(request, target, &caller.run),
             choices: request.choices,
-            least_output: self.policy.min_output,
+            least_output: request.thinking.map_or(self.policy.min_output, |thinking| {
+                self.policy.min_output.max(thinking.plus(Tokens::new(1)))
+            }),
             on_cap: caller.run.terms.on_cap,
         }
     }
@@ -222,7 +233,8 @@ impl Attempt<'_> {
             counter.count(|text| tokenizer.count(text))
         });
         let Ok(text) = counting.await else { return false };
-        let bound = input_bound(text, request.shape, &target.constants, target.context_window);
+        let bound =
+            input_bound(text, request.shape, &target.constants, target.most_input(request.shape));
         let smaller = bound < self.wanted.input;
         self.wanted.input = self.wanted.input.min(bound);
         smaller
@@ -273,12 +285,13 @@ impl Attempt<'_> {
             grant,
             turn,
             output: self.output,
+            caching: self.call.request.caching,
             lowered: self.output < self.call.request.asked_output.unwrap_or(self.wanted.output),
             terms: Terms {
                 reserved,
                 input_bound: self.wanted.input,
                 output_bound: self.output.times(choices),
-                context_window: target.context_window,
+                context_window: target.most_input(self.call.request.shape),
                 output_maximum: target.max_output.times(choices),
                 hidden_reasoning: target.hidden_reasoning,
                 unknown_usage: self.gateway.policy.unknown_usage,

@@ -11,11 +11,11 @@ use tokio::time::{Instant, sleep_until};
 use crate::domain::fault::{Code, Fault};
 use crate::domain::settlement::{Charge, Ending};
 use crate::upstream::retry_after::retry_after_seconds;
-use crate::upstream::{Client, SendError, Sent};
+use crate::upstream::{Client, Outbound, SendError, Sent};
 
 use super::body::{Incoming, Piece};
 use super::call::{CLIENT_GONE, Failed, OpenCall};
-use super::exchange::{Answer, Outbound};
+use super::exchange::Answer;
 use super::relay::Relay;
 use super::retry::Miss;
 use super::whole::Whole;
@@ -61,18 +61,18 @@ pub(super) async fn attempt(
     client: &Client,
     call: OpenCall,
     outbound: &Outbound,
+    show_usage: bool,
     end: Instant,
 ) -> Result<Answer, Missed> {
-    let Outbound { body, stream, show_usage } = outbound;
     let gateway = Arc::clone(call.gateway());
     let Some(access) = gateway.access(call.target.provider.name).cloned() else {
         let fault = failure::broken();
         return Err(Missed::Over(Failed { fault, charge: Charge::NOTHING }));
     };
-    let (client, body, stream) = (client.clone(), body.clone(), *stream);
+    let (client, outbound, stream) = (client.clone(), outbound.clone(), outbound.stream);
     let sent = Sent::default();
     let told = sent.clone();
-    let head: Head = Box::pin(async move { access.send_chat(&client, body, stream, told).await });
+    let head: Head = Box::pin(async move { access.send(&client, outbound, told).await });
     let mut way = OnItsWay { waiting: Some((head, call)), sent, stream, end, unread: false };
     let (call, response) = way.head().await?;
     if !response.status().is_success() {
@@ -81,7 +81,7 @@ pub(super) async fn attempt(
     let is_stream = stream && is_event_stream(&response);
     let incoming = Incoming::new(response, &call.gateway().policy, end);
     if is_stream {
-        return Ok(Answer::Stream(Box::new(Relay::new(incoming, call, *show_usage, end))));
+        return Ok(Answer::Stream(Box::new(Relay::new(incoming, call, show_usage, end))));
     }
     Whole::new(incoming, call, stream).answer().await.map(Answer::Whole).map_err(Missed::Over)
 }

@@ -12,13 +12,16 @@ use crate::domain::bound::{InputShape, input_bound};
 use crate::domain::fault::Fault;
 use crate::domain::id::{Attempt, ReservationId};
 use crate::domain::money::Usd;
+use crate::domain::price::Caching;
 use crate::domain::reservation::{Ask, Authority, CallFacts, Refusal};
 use crate::domain::settlement::{Charge, CostSource, Ending, Flag, Terms};
 use crate::domain::usage::Tokens;
 use crate::ledger::queue::Turn;
 use crate::ledger::{Grant, Outcome};
 use crate::limits::Permit;
+use crate::protocol::format::Format;
 use crate::protocol::request::TextCounter;
+use crate::protocol::translate::Translation;
 
 use super::admission::{Admitted, closed, expired};
 use super::caller::{Caller, invalid_key, run_not_found};
@@ -67,6 +70,12 @@ pub struct OpenCall {
     pub request_id: String,
     /// Where it goes.
     pub target: Arc<Target>,
+    /// The format that the client speaks.
+    pub asked: Format,
+    /// The format that the provider is spoken to in.
+    pub spoken: Format,
+    /// What is between the two.
+    pub translation: Option<Translation>,
     /// What cuts it.
     pub cut: CancellationToken,
     /// When it was admitted.
@@ -79,6 +88,7 @@ pub struct OpenCall {
     turn: Arc<Turn>,
     attempt: Attempt,
     terms: Terms,
+    caching: Caching,
     grant: Option<Grant>,
     input: Option<Arc<InputCount>>,
     first_byte: Option<Instant>,
@@ -95,18 +105,22 @@ impl OpenCall {
         gateway: Arc<Gateway>,
         caller: Caller,
         (request_id, endpoint): (String, &'static str),
+        (asked, spoken, translation): (Format, Format, Option<Translation>),
         target: Arc<Target>,
         admitted: Admitted,
         permit: Permit,
     ) -> Self {
         let busy = Busy::with(&gateway, Work::Call);
-        let Admitted { grant, terms, turn, .. } = admitted;
+        let Admitted { grant, terms, caching, turn, .. } = admitted;
         let Caller { run, authority } = caller;
         Self {
             cut: run.cut_token(grant.attempt()),
             run,
             request_id,
             target,
+            asked,
+            spoken,
+            translation,
             admitted: Instant::now(),
             id: grant.id(),
             attempt: grant.attempt(),
@@ -115,6 +129,7 @@ impl OpenCall {
             authority,
             turn,
             terms,
+            caching,
             grant: Some(grant),
             input: None,
             first_byte: None,
@@ -213,7 +228,12 @@ impl OpenCall {
             let Some(input) = input else { return Ending::Unknown };
             let text = input.text.count(|text| tokenizer.count(text));
             Ending::Seen {
-                input: input_bound(text, input.shape, &target.constants, target.context_window),
+                input: input_bound(
+                    text,
+                    input.shape,
+                    &target.constants,
+                    target.most_input(input.shape),
+                ),
                 output: Tokens::new(tokenizer.count(&output).saturating_add(uncounted_bytes)),
             }
         }
@@ -240,7 +260,7 @@ impl OpenCall {
             served.is_none() && served_model.is_some_and(|name| !is_release(name, &self.target));
         let prices = match served {
             Some(served) => served.prices,
-            None if is_unknown => self.target.prices.without_discounts(),
+            None if is_unknown => self.target.prices.with_caching(self.caching).without_discounts(),
             None => self.target.prices,
         };
         let mut charge = self.terms.charge(ending, &prices);

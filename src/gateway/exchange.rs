@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
 use crate::domain::settlement::{Charge, Ending};
-use crate::upstream::Client;
+use crate::upstream::{Client, Outbound};
 
 use super::attempt::{Missed, Missing, PATIENCE, attempt};
 use super::call::{Failed, OpenCall};
@@ -30,16 +29,6 @@ pub enum Answer {
     Stream(Box<Relay>),
 }
 
-/// What every attempt sends.
-pub struct Outbound {
-    /// The body.
-    pub body: Bytes,
-    /// Whether a stream was asked for.
-    pub stream: bool,
-    /// Whether the client sees a stream's usage.
-    pub show_usage: bool,
-}
-
 impl Missing {
     fn give_up(self) -> Failed {
         let charge = self.call.finish(Ending::NothingBought, self.fault.code().status(), None);
@@ -55,13 +44,14 @@ pub async fn exchange(
     client: Client,
     mut call: OpenCall,
     outbound: Outbound,
+    show_usage: bool,
 ) -> Result<Answer, Failed> {
     let policy = call.gateway().policy;
     let began = Instant::now();
     let (end, last) = (began + policy.deadlines.whole, began + policy.retries.within);
     let mut made = 0;
     loop {
-        let missing = match attempt(&client, call, &outbound, end).await {
+        let missing = match attempt(&client, call, &outbound, show_usage, end).await {
             Ok(answer) => return Ok(answer),
             Err(Missed::Over(failed)) => return Err(failed),
             Err(Missed::Passing(missing)) => missing,

@@ -1,11 +1,12 @@
 //! One model call, from its body to its answer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use http::HeaderValue;
 
-use crate::catalog::{Kind, Target, Unresolved};
+use crate::catalog::Target;
 use crate::domain::budget::Balance;
 use crate::domain::fault::{Code, Fault};
 use crate::domain::id::RunId;
@@ -16,15 +17,16 @@ use crate::ledger::RunRecord;
 use crate::limits::{Permit, RateStanding};
 use crate::protocol::format::Format;
 use crate::protocol::request::Request;
-use crate::providers::Provider;
+use crate::protocol::translate::{ChatClient, Translated, Translation};
 
-use crate::upstream::Client;
+use crate::upstream::{Client, Outbound};
 
 use super::admission::{Admitted, Candidate};
 use super::call::{Failed, InputCount, OpenCall};
 use super::caller::{Caller, Identity, Presented};
 use super::directory::KnownRun;
-use super::exchange::{Answer, Outbound, exchange};
+use super::exchange::{Answer, exchange};
+use super::route::not_configured;
 use super::streamed::{self, Streamed};
 use super::{Busy, Gateway, Work, draining, failure, unavailable};
 
@@ -39,6 +41,10 @@ pub struct ModelCall<'a> {
     pub presented: &'a Presented,
     /// The decoded body.
     pub body: Bytes,
+    /// The format that it is written in.
+    pub format: Format,
+    /// Features of Anthropic's that the client opted into.
+    pub betas: Option<HeaderValue>,
     /// The endpoint's path, as it is written down.
     pub endpoint: &'static str,
     /// Whether a stream shows its usage even if the client did not ask.
@@ -48,6 +54,8 @@ pub struct ModelCall<'a> {
 /// What is told in the headers of a metered answer, refusals included.
 #[derive(Clone, Debug, Default)]
 pub struct Standing {
+    /// The format that the client speaks, which errors are told in.
+    pub format: Format,
     /// The run, once it is known.
     pub run: Option<RunId>,
     /// The run's dollars as this gateway knows them.
@@ -75,6 +83,9 @@ struct LetIn {
     admitted: Admitted,
     target: Arc<Target>,
     permit: Permit,
+    /// As it is sent.
+    request: Request,
+    translation: Option<Translation>,
 }
 
 impl Gateway {
@@ -94,8 +105,9 @@ impl Gateway {
             return Err(draining());
         }
         let identity = self.authenticate(call.presented).await?;
-        // What was parsed is written anew; the body is not kept beside it while the call lives.
-        let mut request = match Request::parse(Format::Chat, std::mem::take(&mut call.body)) {
+        // What was parsed is written anew; the body is kept beside it only until it is routed.
+        let body = std::mem::take(&mut call.body);
+        let mut request = match Request::parse(call.format, body.clone()) {
             Ok(request) => request,
             Err(fault) => {
                 if let Identity::Token(run, _) | Identity::RunId(run) = &identity {
@@ -109,7 +121,7 @@ impl Gateway {
         standing.run = Some(caller.run.id);
         request.set_run(caller.run.id);
         let run = Arc::clone(&caller.run);
-        let served = self.serve(client, &call, request, caller, standing).await;
+        let served = self.serve(client, &call, (request, body), caller, standing).await;
         standing.balance = run.balance();
         served
     }
@@ -118,18 +130,18 @@ impl Gateway {
         self: &Arc<Self>,
         client: &Client,
         call: &ModelCall<'_>,
-        request: Request,
+        asked: (Request, Bytes),
         caller: Caller,
         standing: &mut Standing,
     ) -> Result<Reply, Fault> {
-        let let_in = match self.let_in(call, &request, &caller, standing).await {
+        let let_in = match self.let_in(call, asked, &caller, standing).await {
             Ok(let_in) => let_in,
             Err(fault) => {
                 self.refusals.count(caller.run.id, fault.code());
                 return Err(fault);
             }
         };
-        let reply = self.forward(client, call, request, (let_in, caller), standing).await;
+        let reply = self.forward(client, call, let_in, caller, standing).await;
         reply.map_err(|Failed { fault, charge }| {
             standing.charge = Some(charge);
             fault
@@ -140,53 +152,90 @@ impl Gateway {
     async fn let_in(
         &self,
         call: &ModelCall<'_>,
-        request: &Request,
+        (request, body): (Request, Bytes),
         caller: &Caller,
         standing: &mut Standing,
     ) -> Result<LetIn, Fault> {
-        let target = self.route(request, &caller.run)?;
+        let target = self.route(&request, &caller.run)?;
+        let (request, translation) = self.spoken(call, (request, body), &target, caller)?;
         let permit = self.enter(&caller.run, standing).await?;
         let candidate = Candidate {
             caller,
             target: &target,
-            request,
+            request: &request,
             request_id: call.request_id,
             endpoint: call.endpoint,
         };
         let admitted = self.admit(&candidate).await?;
-        Ok(LetIn { admitted, target, permit })
+        Ok(LetIn { admitted, target, permit, request, translation })
+    }
+
+    /// The request in the format that its target's provider is spoken to in, and what is between
+    /// that and the client's.
+    fn spoken(
+        &self,
+        call: &ModelCall<'_>,
+        (request, body): (Request, Bytes),
+        target: &Target,
+        caller: &Caller,
+    ) -> Result<(Request, Option<Translation>), Fault> {
+        let asked = request.format;
+        let spoken = Translation::spoken(asked, target.provider.formats).unwrap_or(asked);
+        if spoken == asked {
+            return Ok((request, None));
+        }
+        let limit = match request.asked_output {
+            Some(_) => None,
+            None => Some(self.output_of(&request, target, &caller.run)),
+        };
+        let client = ChatClient {
+            created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            include_usage: request.include_usage || call.always_show_usage,
+            legacy_functions: false,
+        };
+        let formats = (asked, spoken);
+        let Translated { body, translation } =
+            Translation::of(formats, &body, target.thinking, limit, client)?;
+        let mut request = Request::parse(spoken, body.into())?;
+        request.set_run(caller.run.id);
+        Ok((request, Some(translation)))
     }
 
     async fn forward(
         self: &Arc<Self>,
         client: &Client,
         call: &ModelCall<'_>,
-        request: Request,
-        (LetIn { admitted, target, permit }, caller): (LetIn, Caller),
+        let_in: LetIn,
+        caller: Caller,
         standing: &mut Standing,
     ) -> Result<Reply, Failed> {
+        let LetIn { admitted, target, permit, request, translation } = let_in;
         let output = admitted.output;
         standing.lowered_output = admitted.lowered.then_some(output);
         standing.served_model = Some(target.model.clone());
         let named = (call.request_id.to_owned(), call.endpoint);
+        let formats = (call.format, request.format, translation);
         let target = &target;
+        let gateway = Arc::clone(self);
         let mut open =
-            OpenCall::new(Arc::clone(self), caller, named, Arc::clone(target), admitted, permit);
+            OpenCall::new(gateway, caller, named, formats, Arc::clone(target), admitted, permit);
         if self.access(target.provider.name).is_none() {
             let fault = not_configured(target.provider);
             return Err(Failed { fault, charge: Charge::NOTHING });
         }
         let show_usage = request.include_usage || call.always_show_usage;
-        let (stream, shape) = (request.stream, request.shape);
+        let (stream, shape, format) = (request.stream, request.shape, request.format);
         let body = request.into_upstream(&target.upstream_model, &target.provider.dialect, output);
         // Only a stream can end in an estimate; no other call keeps its prompt.
         let counts = stream && open.estimates();
         open.sending(counts.then_some(InputCount { text: body.counter, shape }));
-        let outbound = Outbound { body: body.bytes, stream, show_usage };
+        let betas = call.betas.clone().filter(|_| format == Format::Messages);
+        let outbound = Outbound { format, body: body.bytes, stream, betas };
         // Boxed, because it is large and what is around it is kept until it ends.
-        let exchange = Box::pin(exchange(client.clone(), open, outbound));
+        let exchange = Box::pin(exchange(client.clone(), open, outbound, show_usage));
         if stream {
-            let begun = streamed::begin(exchange, self.policy.keep_alive, call.request_id);
+            let begun =
+                streamed::begin(exchange, self.policy.keep_alive, (call.request_id, call.format));
             return Ok(Reply::Stream(Box::new(begun.await?)));
         }
         match exchange.await? {
@@ -199,14 +248,6 @@ impl Gateway {
                 Ok(Reply::Whole(whole.bytes))
             }
         }
-    }
-
-    /// The targets of all models that a run may use, in the catalogue's order.
-    pub fn targets_of(&self, run: &KnownRun) -> Vec<Arc<Target>> {
-        let serves = |target: &&Arc<Target>| self.access(target.provider.name).is_some();
-        let first =
-            |model: &Arc<crate::catalog::Model>| model.targets.iter().find(serves).map(Arc::clone);
-        self.catalog.models().filter_map(first).filter(|target| may_use(run, target)).collect()
     }
 
     /// What a run has used, its latest settlements on this gateway included.
@@ -233,42 +274,6 @@ impl Gateway {
         if let Err(error) = self.refusals.flush(&self.ledger).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "refusals.flush_failed");
         }
-    }
-
-    /// The target that serves the request's model, if the run may use it.
-    fn route(&self, request: &Request, run: &KnownRun) -> Result<Arc<Target>, Fault> {
-        let configured = |provider: &Provider| self.access(provider.name).is_some();
-        let resolved = self.catalog.resolve(&request.model, configured);
-        let allowed = |target: &Target| may_use(run, target);
-        let target = match resolved {
-            Ok(target) => target,
-            Err(Unresolved::Unknown) => return Err(no_such_model(&request.model)),
-            Err(Unresolved::NotConfigured(provider)) => {
-                if let Ok(named) = self.catalog.resolve(&request.model, |_| true) {
-                    fits_chat(&named)?;
-                    if !allowed(&named) {
-                        return Err(model_not_allowed(&request.model));
-                    }
-                }
-                return Err(not_configured(provider));
-            }
-        };
-        fits_chat(&target)?;
-        if request.choices > 1 && !target.provider.dialect.several_choices {
-            let says = format!("{} gives one answer to a call; leave out `n`.", target.model);
-            return Err(Fault::new(Code::ParameterNotAllowed, says).param("n"));
-        }
-        if request.shape.images > 0 && target.constants.per_image.is_none() {
-            return Err(Fault::new(
-                Code::ParameterNotAllowed,
-                format!("{} takes no images here: their cost is not bounded.", target.model),
-            )
-            .param("messages"));
-        }
-        if !allowed(&target) {
-            return Err(model_not_allowed(&request.model));
-        }
-        Ok(target)
     }
 
     /// Takes the call's place among the run's calls, and its share of the run's rate.
@@ -329,62 +334,4 @@ impl Gateway {
             StateAdmission::Open => Ok(()),
         }
     }
-}
-
-fn may_use(run: &KnownRun, target: &Target) -> bool {
-    run.terms.allowed_models.as_ref().is_none_or(|allowed| {
-        allowed.iter().any(|name| *name == target.model || names_target(name, target))
-    })
-}
-
-/// Whether a name of the form `provider/model` names this target.
-fn names_target(name: &str, target: &Target) -> bool {
-    name.strip_prefix(target.provider.name)
-        .and_then(|rest| rest.strip_prefix('/'))
-        .is_some_and(|rest| rest == target.model || rest == target.upstream_model)
-}
-
-fn no_such_model(name: &str) -> Fault {
-    let shown: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
-    Fault::new(
-        Code::InvalidModel,
-        format!("There is no model {shown:?} here. GET /v1/models lists those that there are."),
-    )
-    .param("model")
-}
-
-/// Whether chat completions are what a model makes.
-fn fits_chat(target: &Target) -> Result<(), Fault> {
-    match target.kind {
-        Kind::Chat => Ok(()),
-        Kind::Embedding => Err(Fault::new(
-            Code::InvalidModel,
-            format!(
-                "{} makes embeddings, not chat completions. GET /v1/models tells the kinds.",
-                target.model
-            ),
-        )
-        .param("model")),
-    }
-}
-
-fn model_not_allowed(name: &str) -> Fault {
-    Fault::new(
-        Code::ModelNotAllowed,
-        format!("This run may not use {name:?}. GET /v1/models lists those that it may."),
-    )
-    .param("model")
-}
-
-fn not_configured(provider: &Provider) -> Fault {
-    let prefix = provider.settings_prefix;
-    let settings = match provider.default_base_url {
-        Some(_) => format!("{prefix}_API_KEY"),
-        None => format!("{prefix}_API_KEY and {prefix}_BASE_URL"),
-    };
-    Fault::new(
-        Code::ProviderNotConfigured,
-        format!("The provider of this model is not configured. Its operator can set {settings}."),
-    )
-    .param("model")
 }

@@ -36,6 +36,7 @@ pub mod exchange;
 pub mod streamed;
 mod failure;
 pub mod inference;
+mod route;
 pub mod runs;
 pub mod usage;
 

@@ -17,8 +17,6 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::domain::fault::Fault;
 use crate::domain::settlement::Ending;
-use crate::protocol::error;
-use crate::protocol::format::Format;
 use crate::protocol::stream::{StreamFault, StreamMeter};
 
 use super::body::{Incoming, Piece};
@@ -91,7 +89,7 @@ impl Relay {
         let token = call.cut.clone();
         let metered = Arc::new(Mutex::new(Some(Metered {
             incoming,
-            meter: StreamMeter::new(Format::Chat, show_usage, MAX_EVENT_BYTES),
+            meter: meter_of(&call, show_usage),
             cut: Box::pin(token.clone().cancelled_owned()),
             call: Some(call),
             closing: None,
@@ -100,6 +98,14 @@ impl Relay {
         })));
         let watch = gateway.spawn(watch(Arc::downgrade(&metered), token, deadline));
         Self { metered, out: VecDeque::new(), watch }
+    }
+}
+
+/// What reads the answer, and translates it where the client speaks another format.
+fn meter_of(call: &OpenCall, show_usage: bool) -> StreamMeter {
+    match call.translation.and_then(|translation| translation.stream()) {
+        Some(translate) => StreamMeter::translating(call.spoken, translate, MAX_EVENT_BYTES),
+        None => StreamMeter::new(call.spoken, show_usage, MAX_EVENT_BYTES),
     }
 }
 
@@ -290,7 +296,7 @@ impl Metered {
         };
         if let Some(fault) = &fault {
             failure::tell(fault, &call.request_id);
-            out.push_back(error::event(fault, &call.request_id).into());
+            out.push_back(call.asked.error_event(fault, &call.request_id).into());
         }
         call.finish(ending, status, self.meter.served_model());
         Step::Over

@@ -14,7 +14,7 @@ use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::domain::fault::Fault;
-use crate::protocol::error;
+use crate::protocol::format::Format;
 
 use super::call::Failed;
 use super::exchange::Answer;
@@ -31,6 +31,7 @@ pub struct Streamed {
     state: State,
     quiet: Option<Quiet>,
     request_id: String,
+    format: Format,
 }
 
 enum State {
@@ -65,7 +66,7 @@ impl Quiet {
 pub(super) async fn begin(
     mut exchange: Exchange,
     longest: Option<Duration>,
-    request_id: &str,
+    (request_id, format): (&str, Format),
 ) -> Result<Streamed, Failed> {
     let mut quiet = longest.map(Quiet::new);
     let first = std::future::poll_fn(|cx| {
@@ -81,7 +82,7 @@ pub(super) async fn begin(
         None => State::Waiting(exchange),
         Some(answered) => State::Relaying(relay(answered)?),
     };
-    Ok(Streamed { state, quiet, request_id: request_id.to_owned() })
+    Ok(Streamed { state, quiet, request_id: request_id.to_owned(), format })
 }
 
 /// The relay of an answer: where a stream was asked for, one piece is a failure already.
@@ -111,7 +112,7 @@ impl Streamed {
 
     fn last_event(&self, fault: &Fault) -> Bytes {
         failure::tell(fault, &self.request_id);
-        error::event(fault, &self.request_id).into()
+        self.format.error_event(fault, &self.request_id).into()
     }
 }
 

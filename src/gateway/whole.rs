@@ -8,7 +8,6 @@ use crate::domain::fault::Fault;
 use crate::domain::settlement::{Charge, Ending, ReportedUsage};
 use crate::domain::usage::Tokens;
 use crate::protocol::answer::{Answer, AnswerFault, has_output, read_answer};
-use crate::protocol::format::Format;
 
 use super::body::{Incoming, Piece};
 use super::call::{CLIENT_GONE, Failed, OpenCall};
@@ -100,7 +99,7 @@ impl Reading {
         let bytes = bytes.freeze();
         let (answer, failure) = match read {
             Read::Failed(fault) => (Answer::default(), Some(fault)),
-            Read::Complete => match read_answer(Format::Chat, &bytes) {
+            Read::Complete => match read_answer(call.spoken, &bytes) {
                 Ok(answer) => (answer, streamed.then(failure::garbage)),
                 Err(AnswerFault::Garbage) => (Answer::default(), Some(failure::garbage())),
                 Err(AnswerFault::Provider(error)) => {
@@ -115,7 +114,7 @@ impl Reading {
             Some(ReportedUsage::Counted(usage)) if usage.output == Tokens::ZERO
         );
         // Read again only if there is reason to.
-        if says_nothing && has_output(Format::Chat, &bytes) {
+        if says_nothing && has_output(call.spoken, &bytes) {
             call.note_output();
         }
         let ending = answer.usage.map_or(Ending::Unknown, Ending::Reported);
@@ -124,7 +123,14 @@ impl Reading {
             (Some(fault), false) => fault.code().status(),
             (None, false) => 200,
         };
+        let translated = call.translation.filter(|_| failure.is_none());
+        let translated = translated.map(|translation| translation.answer(&bytes));
         let charge = call.finish(ending, status, answer.served_model.as_deref());
+        let (bytes, failure) = match translated {
+            Some(Ok(translated)) => (translated.into(), None),
+            Some(Err(_)) => (bytes, Some(failure::garbage())),
+            None => (bytes, failure),
+        };
         match failure {
             Some(fault) => Err(Failed { fault, charge }),
             None => Ok(WholeAnswer { bytes, charge, served_model: answer.served_model }),

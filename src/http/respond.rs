@@ -18,7 +18,6 @@ use crate::domain::key::may_hold_credential;
 use crate::domain::money::Usd;
 use crate::gateway::inference::Standing;
 use crate::limits::RateStanding;
-use crate::protocol::error;
 
 use super::request_id::REQUEST_ID;
 
@@ -43,7 +42,7 @@ pub fn answer(status: StatusCode, request_id: &str, manners: Manners) -> HttpRes
     builder
 }
 
-/// A fault as an answer, in the shape of OpenAI's errors.
+/// A fault as an answer, in the shape of the format that the client speaks.
 pub fn refuse(
     fault: &Fault,
     request_id: &str,
@@ -68,7 +67,7 @@ pub fn refuse(
         builder.insert_header(("www-authenticate", "Bearer"));
     }
     builder.insert_header((CONTENT_TYPE, JSON));
-    builder.body(error::body(fault, request_id))
+    builder.body(standing.format.error_body(fault, status.as_u16(), request_id))
 }
 
 /// An answer to a request whose body was not read to its end, after which the connection is closed.

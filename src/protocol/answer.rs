@@ -2,7 +2,7 @@
 
 use super::format::Format;
 use super::provider_error::ProviderError;
-use super::{chat, embeddings, messages};
+use super::{chat, embeddings, messages, responses};
 use crate::domain::settlement::ReportedUsage;
 
 /// The longest model name that is believed, in bytes.
@@ -35,6 +35,7 @@ pub fn read_answer(format: Format, body: &[u8]) -> Result<Answer, AnswerFault> {
         Format::Chat => chat::answer::read(body),
         Format::Embeddings => embeddings::answer::read(body),
         Format::Messages => messages::answer::read(body),
+        Format::Responses => responses::answer::read(body),
     }
 }
 
@@ -44,6 +45,7 @@ pub fn has_output(format: Format, body: &[u8]) -> bool {
         Format::Chat => chat::answer::has_output(body),
         Format::Embeddings => false,
         Format::Messages => messages::answer::has_output(body),
+        Format::Responses => responses::answer::has_output(body),
     }
 }
 

@@ -19,7 +19,6 @@ struct Body<'a> {
     message: &'a str,
     /// OpenAI's word for this kind of error.
     r#type: &'a str,
-    request_id: &'a str,
     #[serde(flatten)]
     details: Details<'a>,
 }
@@ -31,6 +30,8 @@ pub(in crate::protocol) struct Details<'a> {
     code: &'a str,
     /// The field at fault, as `messages[0].content`.
     param: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
     /// The run's cap, where money was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit_usd: Option<Usd>,
@@ -69,8 +70,7 @@ pub fn body(fault: &Fault, request_id: &str) -> Vec<u8> {
         error: Body {
             message: fault.message(),
             r#type: kind.unwrap_or_else(|| fault.code().kind()),
-            request_id,
-            details: details(fault),
+            details: details(fault, Some(request_id)),
         },
     };
     // Strings and decimals always serialise; the fallback keeps this total.
@@ -78,12 +78,16 @@ pub fn body(fault: &Fault, request_id: &str) -> Vec<u8> {
 }
 
 /// What is told of a fault beside its message.
-pub(in crate::protocol) fn details(fault: &Fault) -> Details<'_> {
+pub(in crate::protocol) fn details<'a>(
+    fault: &'a Fault,
+    request_id: Option<&'a str>,
+) -> Details<'a> {
     let money = fault.money_facts();
     let code = fault.upstream_verdict().and_then(|verdict| verdict.code.as_deref());
     Details {
         code: code.unwrap_or_else(|| fault.code().as_str()),
         param: fault.param_name(),
+        request_id,
         limit_usd: money.map(|facts| facts.limit),
         spent_usd: money.map(|facts| facts.spent),
         reserved_usd: money.map(|facts| facts.reserved),

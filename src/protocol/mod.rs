@@ -15,3 +15,5 @@ pub mod stream;
 pub mod chat;
 pub mod embeddings;
 pub mod messages;
+pub mod responses;
+pub mod translate;

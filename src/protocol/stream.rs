@@ -11,7 +11,8 @@ use super::format::Format;
 use super::messages::usage::Counted;
 use super::provider_error::{ProviderError, read_error};
 use super::sse::{self, Scanner};
-use super::{chat, messages};
+use super::translate::Translate;
+use super::{chat, messages, responses};
 use crate::domain::settlement::ReportedUsage;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -95,6 +96,20 @@ pub struct StreamMeter {
     passed: bool,
     begun: bool,
     seen: Seen,
+    translator: Option<Translator>,
+}
+
+/// What makes a stream of another format of this one.
+struct Translator {
+    translate: Box<dyn Translate>,
+    written: Vec<u8>,
+    finished: bool,
+}
+
+impl std::fmt::Debug for Translator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Translator")
+    }
 }
 
 impl StreamMeter {
@@ -110,6 +125,29 @@ impl StreamMeter {
             passed: true,
             begun: false,
             seen: Seen::default(),
+            translator: None,
+        }
+    }
+
+    /// The same, whose events become those of another format. The usage is shown to whoever
+    /// translates.
+    pub fn translating(
+        format: Format,
+        translate: Box<dyn Translate>,
+        max_event_bytes: usize,
+    ) -> Self {
+        let translator = Translator { translate, written: Vec::new(), finished: false };
+        Self { translator: Some(translator), ..Self::new(format, true, max_event_bytes) }
+    }
+
+    /// Ends what a translation has open: nothing more comes of the stream. Later calls do nothing.
+    pub fn close(&mut self, out: &mut VecDeque<Bytes>) {
+        let Some(translator) = self.translator.as_mut().filter(|it| !it.finished) else { return };
+        translator.finished = true;
+        translator.translate.finish(&mut translator.written);
+        let written = std::mem::take(&mut translator.written);
+        if !written.is_empty() {
+            out.push_back(written.into());
         }
     }
 
@@ -266,6 +304,13 @@ impl StreamMeter {
             None if read.names_error => return Err(StreamFault::Garbage),
             None => true,
         };
+        if let Some(translator) = &mut self.translator {
+            self.passed = false;
+            return match &read.data {
+                Some(data) if passes => translator.event(data),
+                _ => Ok(Fate::Dropped),
+            };
+        }
         let fate = match (passes, read.has_asides) {
             (false, _) => Fate::Dropped,
             (true, true) => Fate::Rewritten(sse::without_asides(lines).into()),
@@ -292,7 +337,18 @@ impl StreamMeter {
             // There are no streams of vectors.
             Format::Embeddings => Err(StreamFault::Garbage),
             Format::Messages => messages::stream::data(text, &mut self.seen),
+            Format::Responses => responses::stream::data(text, &mut self.seen),
         }
+    }
+}
+
+impl Translator {
+    fn event(&mut self, data: &[u8]) -> Result<Fate, StreamFault> {
+        self.translate.event(data.trim_ascii(), &mut self.written)?;
+        if self.written.is_empty() {
+            return Ok(Fate::Dropped);
+        }
+        Ok(Fate::Rewritten(std::mem::take(&mut self.written).into()))
     }
 }
 

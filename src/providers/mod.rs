@@ -53,9 +53,11 @@ pub enum KeyHeader {
     Bearer,
     /// `api-key: KEY`.
     ApiKey,
+    /// `x-api-key: KEY`.
+    XApiKey,
 }
 
-/// A provider of the OpenAI wire format.
+/// A provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Provider {
     /// Its name: the prefix in `openai/gpt-4o-mini`, a label in metrics and in the ledger.
@@ -67,6 +69,8 @@ pub struct Provider {
     pub default_base_url: Option<&'static str>,
     /// How it is shown the key.
     pub key_header: KeyHeader,
+    /// The formats that it speaks.
+    pub formats: &'static [Format],
     /// Its dialect.
     pub dialect: Dialect,
 }
@@ -81,6 +85,10 @@ const COMPATIBLE: Dialect = Dialect {
     several_choices: true,
 };
 
+const CHATS: &[Format] = &[Format::Chat];
+const EMBEDS: &[Format] = &[Format::Chat, Format::Embeddings];
+const RESPONDS: &[Format] = &[Format::Chat, Format::Embeddings, Format::Responses];
+
 /// Every provider, in the order in which unprefixed names prefer them.
 ///
 /// Sources: the providers' own API references for chat completions (OpenAI
@@ -88,17 +96,16 @@ const COMPATIBLE: Dialect = Dialect {
 /// `console.groq.com/docs/openai`, DeepSeek `api-docs.deepseek.com`, OpenRouter
 /// `openrouter.ai/docs`, Chutes `chutes.ai/docs`, Targon `docs.targon.com`).
 ///
-/// Anthropic is reached through its layer for OpenAI's SDK (`platform.claude.com/docs`, "OpenAI
-/// SDK compatibility"): `n` must be 1, it knows no seed, and it caches no prompts, so its
-/// `prompt_tokens` are all of one price. Azure through its v1 API (`learn.microsoft.com/azure`,
-/// "Azure OpenAI v1 API"): an address for each resource, the key under `api-key`, and as the model
-/// the name of a deployment.
+/// Anthropic is spoken to in its own format (`platform.claude.com/docs/en/api/messages`). Azure
+/// through its v1 API (`learn.microsoft.com/azure`, "Azure OpenAI v1 API"): an address for each
+/// resource, the key under `api-key`, and as the model the name of a deployment.
 pub const REGISTRY: [Provider; 9] = [
     Provider {
         name: "openai",
         settings_prefix: "OPENAI",
         default_base_url: Some("https://api.openai.com/v1"),
         key_header: KeyHeader::Bearer,
+        formats: RESPONDS,
         dialect: Dialect {
             limit_field: LimitField::MaxCompletionTokens,
             store: true,
@@ -112,6 +119,7 @@ pub const REGISTRY: [Provider; 9] = [
         settings_prefix: "ANTHROPIC",
         default_base_url: Some("https://api.anthropic.com/v1"),
         key_header: KeyHeader::Bearer,
+        formats: &[Format::Messages],
         dialect: Dialect { seed_field: None, several_choices: false, ..COMPATIBLE },
     },
     Provider {
@@ -119,6 +127,7 @@ pub const REGISTRY: [Provider; 9] = [
         settings_prefix: "MISTRAL",
         default_base_url: Some("https://api.mistral.ai/v1"),
         key_header: KeyHeader::Bearer,
+        formats: EMBEDS,
         dialect: Dialect { stream_options: false, seed_field: Some("random_seed"), ..COMPATIBLE },
     },
     Provider {
@@ -126,6 +135,7 @@ pub const REGISTRY: [Provider; 9] = [
         settings_prefix: "AZURE_OPENAI",
         default_base_url: None,
         key_header: KeyHeader::ApiKey,
+        formats: RESPONDS,
         dialect: Dialect { limit_field: LimitField::MaxCompletionTokens, ..COMPATIBLE },
     },
     Provider {
@@ -133,6 +143,7 @@ pub const REGISTRY: [Provider; 9] = [
         settings_prefix: "GROQ",
         default_base_url: Some("https://api.groq.com/openai/v1"),
         key_header: KeyHeader::Bearer,
+        formats: CHATS,
         dialect: Dialect {
             limit_field: LimitField::MaxCompletionTokens,
             several_choices: false,
@@ -144,6 +155,7 @@ pub const REGISTRY: [Provider; 9] = [
         settings_prefix: "DEEPSEEK",
         default_base_url: Some("https://api.deepseek.com/v1"),
         key_header: KeyHeader::Bearer,
+        formats: CHATS,
         dialect: Dialect { seed_field: None, ..COMPATIBLE },
     },
     Provider {
@@ -151,6 +163,7 @@ pub const REGISTRY: [Provider; 9] = [
         settings_prefix: "CHUTES",
         default_base_url: Some("https://llm.chutes.ai/v1"),
         key_header: KeyHeader::Bearer,
+        formats: EMBEDS,
         dialect: COMPATIBLE,
     },
     Provider {
@@ -158,6 +171,7 @@ pub const REGISTRY: [Provider; 9] = [
         settings_prefix: "OPENROUTER",
         default_base_url: Some("https://openrouter.ai/api/v1"),
         key_header: KeyHeader::Bearer,
+        formats: EMBEDS,
         dialect: COMPATIBLE,
     },
     Provider {
@@ -165,6 +179,7 @@ pub const REGISTRY: [Provider; 9] = [
         settings_prefix: "TARGON",
         default_base_url: Some("https://api.targon.com/v1"),
         key_header: KeyHeader::Bearer,
+        formats: CHATS,
         dialect: COMPATIBLE,
     },
 ];

@@ -18,6 +18,7 @@ mod reply;
 mod request;
 mod stream;
 mod tool;
+mod translated;
 mod wire;
 mod words;
 
@@ -34,6 +35,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use self::directive::{Directives, Stall};
 use self::plan::{Plan, Refusal};
 use self::prompt::Counts;
+use self::translated::Foreign;
 
 /// The largest request body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
@@ -84,6 +86,8 @@ pub fn configure(
             .app_data(web::Data::new(worker))
             .app_data(web::PayloadConfig::new(MAX_BODY_BYTES))
             .route("/v1/chat/completions", web::post().to(chat))
+            .route("/v1/messages", web::post().to(messages))
+            .route("/v1/responses", web::post().to(responses))
             .route("/v1/embeddings", web::post().to(embeddings))
             .route("/v1/models", web::get().to(models))
             .route("/healthz", web::get().to(health));
@@ -125,7 +129,34 @@ async fn chat(
     worker: web::Data<Worker>,
     body: Result<web::Bytes, actix_web::Error>,
 ) -> HttpResponse {
-    let plan = match plan(&http, &worker, body) {
+    serve(&http, &worker, received(body), None).await
+}
+
+async fn messages(
+    http: HttpRequest,
+    worker: web::Data<Worker>,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let chat = received(body).and_then(|body| Foreign::Messages.chat(&body));
+    serve(&http, &worker, chat, Some(Foreign::Messages)).await
+}
+
+async fn responses(
+    http: HttpRequest,
+    worker: web::Data<Worker>,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let chat = received(body).and_then(|body| Foreign::Responses.chat(&body));
+    serve(&http, &worker, chat, Some(Foreign::Responses)).await
+}
+
+async fn serve(
+    http: &HttpRequest,
+    worker: &Worker,
+    body: Result<web::Bytes, Refusal>,
+    foreign: Option<Foreign>,
+) -> HttpResponse {
+    let plan = match plan(http, worker, body) {
         Ok(plan) => plan,
         Err(refusal) => return refused(&refusal),
     };
@@ -135,7 +166,7 @@ async fn chat(
     if plan.directives.stall == Some(Stall::Head) {
         std::future::pending::<()>().await;
     }
-    answer(plan)
+    answer(plan, foreign)
 }
 
 async fn embeddings(
@@ -173,9 +204,9 @@ async fn embeddings(
 fn plan(
     http: &HttpRequest,
     worker: &Worker,
-    body: Result<web::Bytes, actix_web::Error>,
+    body: Result<web::Bytes, Refusal>,
 ) -> Result<Plan, Refusal> {
-    let body = received(body)?;
+    let body = body?;
     let header = directive_header(http)?;
     plan::make(&body, header, &worker.options, &mut worker.counts.borrow_mut())
 }
@@ -197,16 +228,21 @@ fn directive_header(http: &HttpRequest) -> Result<Option<&str>, Refusal> {
     plain.map(Some)
 }
 
-fn answer(plan: Plan) -> HttpResponse {
+fn answer(plan: Plan, foreign: Option<Foreign>) -> HttpResponse {
     let directives = &plan.directives;
     if let Some(status) = directives.failure() {
         return failed(status, directives);
     }
     if plan.stream {
-        return HttpResponse::Ok()
+        let mut response = HttpResponse::Ok();
+        response
             .content_type("text/event-stream; charset=utf-8")
-            .insert_header((CACHE_CONTROL, "no-cache"))
-            .body(stream::EventStream::new(plan));
+            .insert_header((CACHE_CONTROL, "no-cache"));
+        let events = stream::EventStream::new(plan);
+        return match foreign {
+            Some(foreign) => response.body(foreign.stream(events)),
+            None => response.body(events),
+        };
     }
     if directives.garbage {
         return json(StatusCode::OK, GARBAGE.to_owned());
@@ -218,7 +254,9 @@ fn answer(plan: Plan) -> HttpResponse {
     }
     let broken = directives.cut.is_some() || directives.stall == Some(Stall::Body);
     let stalls = directives.cut.is_none();
-    let body = wire::completion(plan.reply);
+    let chat = wire::completion(plan.reply);
+    let foreign = foreign.and_then(|foreign| foreign.answer(&chat));
+    let body = foreign.and_then(|body| String::from_utf8(body).ok()).unwrap_or(chat);
     if broken {
         return HttpResponse::Ok()
             .content_type("application/json")

@@ -15,7 +15,7 @@ use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use crate::providers::{KeyHeader, Provider};
+use crate::providers::{Format, KeyHeader, Provider};
 
 pub use client::{Client, NoRoots, Trust};
 use outgoing::Outgoing;
@@ -25,6 +25,9 @@ mod client;
 mod outgoing;
 pub mod scrub;
 pub mod retry_after;
+
+const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 
 /// How long a provider may take.
 #[derive(Clone, Copy, Debug)]
@@ -42,9 +45,29 @@ pub struct Deadlines {
 pub struct Access {
     /// Which provider.
     pub provider: &'static Provider,
-    chat: Uri,
-    credentials: Vec<(HeaderName, HeaderValue)>,
+    endpoints: Vec<Endpoint>,
     secrets: Vec<SecretString>,
+}
+
+/// Where calls of a format go, and what shows who sends them.
+#[derive(Clone)]
+struct Endpoint {
+    format: Format,
+    uri: Uri,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What is sent.
+#[derive(Clone)]
+pub struct Outbound {
+    /// The format that it is written in.
+    pub format: Format,
+    /// The body.
+    pub body: Bytes,
+    /// Whether the answer is to be streamed.
+    pub stream: bool,
+    /// Features of Anthropic's that the client opted into.
+    pub betas: Option<HeaderValue>,
 }
 
 /// An address or a key that cannot be used. The message names no secret.
@@ -86,22 +109,31 @@ impl Access {
         let base = base_url.or(provider.default_base_url).ok_or(AccessError::NoBaseUrl(prefix))?;
         let base = base.trim_end_matches('/');
         let bad = || AccessError::BaseUrl(prefix);
-        let mut url = Url::parse(&format!("{base}/chat/completions")).map_err(|_| bad())?;
+        let mut url = Url::parse(base).map_err(|_| bad())?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(bad());
         }
         let login = take_login(&mut url);
-        let chat = Uri::try_from(url.as_str()).map_err(|_| bad())?;
-        let key_header = key
-            .map(|key| credential(provider.key_header, key).ok_or(AccessError::Key(prefix)))
-            .transpose()?;
-        let credentials = login.into_iter().chain(key_header).collect();
+        let endpoints = provider.formats.iter().map(|format| {
+            let base = url.as_str().trim_end_matches('/');
+            let uri = Uri::try_from(format!("{base}{}", format.path())).map_err(|_| bad())?;
+            let key_header = key.map(|key| {
+                credential(key_header(provider, *format), key).ok_or(AccessError::Key(prefix))
+            });
+            let mut headers: Vec<_> = login.clone().into_iter().collect();
+            headers.extend(key_header.transpose()?);
+            if *format == Format::Messages {
+                headers.push((ANTHROPIC_VERSION, HeaderValue::from_static("2023-06-01")));
+            }
+            Ok(Endpoint { format: *format, uri, headers })
+        });
+        let endpoints = endpoints.collect::<Result<_, AccessError>>()?;
         let mut secrets: Vec<SecretString> = key.cloned().into_iter().collect();
         secrets.push(base.to_owned().into());
         if let Some(host) = url.host_str() {
             secrets.push(host.to_owned().into());
         }
-        Ok(Self { provider, chat, credentials, secrets })
+        Ok(Self { provider, endpoints, secrets })
     }
 
     /// What must not appear in anything that a client reads: the key, the address, the host.
@@ -109,28 +141,33 @@ impl Access {
         &self.secrets
     }
 
-    /// Sends a chat completion; `sent` tells whether anything may have been written. Only these
-    /// headers go upstream, whatever the client sent.
+    /// Sends a call; `sent` tells whether anything may have been written. Only these headers go
+    /// upstream, whatever the client sent.
     ///
     /// # Errors
     /// If no answer began; the error says whether anything was sent.
-    pub async fn send_chat(
+    pub async fn send(
         &self,
         client: &Client,
-        body: Bytes,
-        stream: bool,
+        call: Outbound,
         sent: Sent,
     ) -> Result<Response<Incoming>, SendError> {
+        let Outbound { format, body, stream, betas } = call;
+        let endpoint = self.endpoints.iter().find(|endpoint| endpoint.format == format);
+        let endpoint = endpoint.ok_or(SendError::NotSent)?;
         const JSON: HeaderValue = HeaderValue::from_static("application/json");
         const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
         let mut request = Request::new(Outgoing::new(body, sent.clone()));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.chat.clone();
+        *request.uri_mut() = endpoint.uri.clone();
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, JSON);
         headers.insert(ACCEPT, if stream { EVENTS } else { JSON });
-        for (name, value) in &self.credentials {
+        for (name, value) in &endpoint.headers {
             headers.append(name.clone(), value.clone());
+        }
+        if let Some(betas) = betas {
+            headers.insert(ANTHROPIC_BETA, betas);
         }
         client.send(request).await.map_err(|error| {
             let kind = match (sent.happened(), client::is_timeout(&error)) {
@@ -165,12 +202,21 @@ fn take_login(url: &mut Url) -> Option<(HeaderName, HeaderValue)> {
     Some((AUTHORIZATION, value))
 }
 
+/// Anthropic's own format has a header of its own for the key.
+fn key_header(provider: &Provider, format: Format) -> KeyHeader {
+    match format {
+        Format::Messages => KeyHeader::XApiKey,
+        Format::Chat | Format::Embeddings | Format::Responses => provider.key_header,
+    }
+}
+
 /// The header that shows the key; `None` if no header can carry it.
 fn credential(header: KeyHeader, key: &SecretString) -> Option<(HeaderName, HeaderValue)> {
     let key = key.expose_secret();
     let (name, text) = match header {
         KeyHeader::Bearer => (AUTHORIZATION, format!("Bearer {key}")),
         KeyHeader::ApiKey => (HeaderName::from_static("api-key"), key.to_owned()),
+        KeyHeader::XApiKey => (HeaderName::from_static("x-api-key"), key.to_owned()),
     };
     let text = Zeroizing::new(text);
     // The header's own copy is not zeroised; it is marked, so that no Debug shows it.

@@ -282,7 +282,7 @@ fn a_file_that_is_not_a_catalogue_is_refused() {
 #[test]
 fn a_key_that_nobody_reads_is_refused() {
     let row = "name, provider, upstream_model, kind, context_window, max_output_tokens, tokenizer, \
-               hidden_reasoning, example_price, input, cached_input, cache_write, \
+               hidden_reasoning, thinking, example_price, input, cached_input, cache_write, \
                cache_write_1h, output, long_context, bound";
     let message = format!("unknown key `outptu`; known are {row}");
     let at = |line: u32, rest: &str| format!("m.toml:{line}: model \"acme/one\": {rest}");

@@ -3,6 +3,7 @@
 pub(crate) mod stage;
 mod refused;
 mod errors;
+mod formats;
 mod errors_callers;
 mod errors_edges;
 mod errors_limits;

@@ -13,8 +13,9 @@ use rungate::config::{
     unknown_names,
 };
 use rungate::domain::fault::Code;
-use rungate::protocol::chat;
+use rungate::protocol::format::Format;
 use rungate::protocol::request::fields;
+use rungate::protocol::translate::{CHAT_TO_MESSAGES, MESSAGES_TO_CHAT, markdown};
 use rungate::providers::REGISTRY;
 
 use crate::support::watch;
@@ -168,7 +169,12 @@ fn the_tables_of_the_readme_are_those_of_the_code() {
     let tables = [
         ("settings", settings_table()),
         ("errors", errors_table()),
-        ("fields", fields::markdown(&chat::TABLE)),
+        ("fields", fields::markdown(Format::Chat.table())),
+        ("embedding fields", fields::markdown(Format::Embeddings.table())),
+        ("message fields", fields::markdown(Format::Messages.table())),
+        ("response fields", fields::markdown(Format::Responses.table())),
+        ("chat to messages", markdown(&CHAT_TO_MESSAGES)),
+        ("messages to chat", markdown(&MESSAGES_TO_CHAT)),
     ];
     for (name, table) in tables {
         let with = with_table(&right, name, &table);

@@ -14,6 +14,8 @@ struct Codex<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<&'a str>,
     model_provider: &'static str,
+    /// Codex offers the provider's own search unless it is told not to, and the gateway refuses it.
+    web_search: &'static str,
     model_providers: BTreeMap<&'static str, Provider>,
 }
 
@@ -43,6 +45,7 @@ pub(super) fn config(sandbox: &Sandbox) -> Result<String, toml::ser::Error> {
     toml::to_string(&Codex {
         model: sandbox.model.as_deref(),
         model_provider: NAME,
+        web_search: "disabled",
         model_providers: BTreeMap::from([(NAME, provider)]),
     })
 }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -11,67 +11,91 @@ use futures_util::StreamExt as _;
 use crate::domain::fault::Fault;
 use crate::gateway::inference::{ModelCall, Reply, Standing};
 use crate::limits::bodies::Held;
+use crate::protocol::embeddings;
+use crate::protocol::format::Format;
 
 use super::super::decode::{check_headers, is_heavy, read_json};
 use super::super::openapi::EVENT_STREAM;
 use super::super::respond::{answer, hang_up, refuse, tell_standing};
 use super::{Plane, answered, presented};
 
-/// What a model call was sent to, as it is written down.
-struct Endpoint {
+/// What is made of an answer for a client that sees less of it; `None` leaves it as it is.
+type Reshape = fn(&[u8]) -> Option<Vec<u8>>;
+
+/// What a model call is sent to.
+pub(super) struct Endpoint {
+    /// Its path, as it is written down.
     name: &'static str,
+    format: Format,
     always_show_usage: bool,
+    /// What of an answer in one piece the client sees, if not all of it.
+    reshape: Option<Reshape>,
 }
 
-const AGENTS_INFERENCE: Endpoint = Endpoint { name: "/agents/inference", always_show_usage: false };
-const CHAT: Endpoint = Endpoint { name: "/v1/chat/completions", always_show_usage: false };
-const CHAT_WITH_USAGE: Endpoint =
-    Endpoint { name: "/inference/v1/chat/completions", always_show_usage: true };
+const fn endpoint(name: &'static str, format: Format) -> Endpoint {
+    Endpoint { name, format, always_show_usage: false, reshape: None }
+}
 
-/// `POST /agents/inference`
-pub(super) async fn agents_inference(
+pub(super) static AGENTS_INFERENCE: Endpoint = endpoint("/agents/inference", Format::Chat);
+pub(super) static AGENTS_EMBEDDING: Endpoint = Endpoint {
+    reshape: Some(embeddings::vectors),
+    ..endpoint("/agents/embedding", Format::Embeddings)
+};
+pub(super) static CHAT: Endpoint = endpoint("/v1/chat/completions", Format::Chat);
+pub(super) static CHAT_WITH_USAGE: Endpoint = Endpoint {
+    always_show_usage: true,
+    ..endpoint("/inference/v1/chat/completions", Format::Chat)
+};
+pub(super) static EMBEDDINGS: Endpoint = endpoint("/v1/embeddings", Format::Embeddings);
+pub(super) static MESSAGES: Endpoint = endpoint("/v1/messages", Format::Messages);
+pub(super) static RESPONSES: Endpoint = endpoint("/v1/responses", Format::Responses);
+
+/// Features of Anthropic's that clients may opt into: none of them has another price, reaches
+/// outside or brings input that the request does not show. Others are left out.
+const BETAS: [&str; 8] = [
+    "claude-code-20250219",
+    "effort-2025-11-24",
+    "extended-cache-ttl-2025-04-11",
+    "fine-grained-tool-streaming-2025-05-14",
+    "interleaved-thinking-2025-05-14",
+    "prompt-caching-2024-07-31",
+    "structured-outputs-2025-11-13",
+    "token-efficient-tools-2025-02-19",
+];
+
+/// Serves a model call.
+pub(super) async fn serve(
     request: HttpRequest,
     payload: web::Payload,
     plane: web::Data<Plane>,
-) -> HttpResponse {
-    serve(request, payload, plane, &AGENTS_INFERENCE).await
-}
-
-/// `POST /v1/chat/completions`
-pub(super) async fn chat(
-    request: HttpRequest,
-    payload: web::Payload,
-    plane: web::Data<Plane>,
-) -> HttpResponse {
-    serve(request, payload, plane, &CHAT).await
-}
-
-/// `POST /inference/v1/chat/completions`
-pub(super) async fn chat_with_usage(
-    request: HttpRequest,
-    payload: web::Payload,
-    plane: web::Data<Plane>,
-) -> HttpResponse {
-    serve(request, payload, plane, &CHAT_WITH_USAGE).await
-}
-
-async fn serve(
-    request: HttpRequest,
-    payload: web::Payload,
-    plane: web::Data<Plane>,
-    endpoint: &Endpoint,
+    endpoint: &'static Endpoint,
 ) -> HttpResponse {
     answered(&request, &plane, async |id, standing| {
+        standing.format = endpoint.format;
         call(&request, payload, &plane, endpoint, id, standing).await
     })
     .await
+}
+
+/// Those of the client's wishes for features that pass.
+fn betas(headers: &HeaderMap) -> Option<HeaderValue> {
+    let asked = headers.get_all("anthropic-beta").filter_map(|value| value.to_str().ok());
+    let passing: Vec<&str> = asked
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
+        .filter(|it| BETAS.contains(it))
+        .collect();
+    if passing.is_empty() {
+        return None;
+    }
+    HeaderValue::from_str(&passing.join(",")).ok()
 }
 
 async fn call(
     request: &HttpRequest,
     mut payload: web::Payload,
     plane: &Plane,
-    endpoint: &Endpoint,
+    endpoint: &'static Endpoint,
     id: &str,
     standing: &mut Standing,
 ) -> Result<HttpResponse, Fault> {
@@ -86,6 +110,9 @@ async fn call(
         request_id: id,
         presented: &presented(request)?,
         body,
+        format: endpoint.format,
+        betas: betas(request.headers())
+            .and_then(|it| http::HeaderValue::from_bytes(it.as_bytes()).ok()),
         endpoint: endpoint.name,
         always_show_usage: endpoint.always_show_usage,
     };
@@ -93,10 +120,16 @@ async fn call(
     let reply = Box::pin(plane.gateway.infer(&plane.client, call, standing)).await?;
     let mut builder = answer(StatusCode::OK, id, plane.manners);
     tell_standing(&mut builder, standing);
+    if endpoint.format == Format::Messages {
+        builder.insert_header(("request-id", id));
+    }
     Ok(match reply {
         Reply::Whole(bytes) => builder
             .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")))
-            .body(bytes),
+            .body(match endpoint.reshape.and_then(|reshape| reshape(&bytes)) {
+                Some(shaped) => shaped.into(),
+                None => bytes,
+            }),
         Reply::Stream(relay) => builder
             .insert_header((CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM)))
             .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-cache")))

@@ -23,6 +23,7 @@ mod models;
 mod usage;
 pub mod health;
 mod document;
+mod formats;
 mod routes;
 
 pub use document::document;

@@ -14,7 +14,7 @@ use crate::protocol::chat::TABLE;
 use crate::protocol::request::schema;
 
 use super::health::Health;
-use super::{document, health, inference, models, usage};
+use super::{document, formats, health, inference, models, usage};
 
 /// The base whose streams always show their usage.
 const ALWAYS_SHOWS_USAGE: &str = "/inference/v1";
@@ -72,6 +72,15 @@ pub(super) fn mounted(base_paths: &[String]) -> impl Iterator<Item = (&str, &'st
     iter::once(("", ROOT)).chain(bases)
 }
 
+/// A handler of model calls to an endpoint.
+macro_rules! calls {
+    ($endpoint:ident) => {
+        web::to(|request, payload, plane| {
+            inference::serve(request, payload, plane, &inference::$endpoint)
+        })
+    };
+}
+
 static ROOT: &[Endpoint] = &[
     Endpoint {
         method: Method::GetOrHead,
@@ -101,10 +110,27 @@ static ROOT: &[Endpoint] = &[
     Endpoint {
         method: Method::Post,
         path: "/agents/inference",
-        to: |_| web::to(inference::agents_inference),
+        to: |_| calls!(AGENTS_INFERENCE),
         spec: Spec {
             id: "agentsInference",
             summary: "A chat completion of the run that the body names",
+            ..CALL
+        },
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/agents/embedding",
+        to: |_| calls!(AGENTS_EMBEDDING),
+        spec: Spec {
+            id: "agentsEmbedding",
+            summary: "Embeddings for the run that the body names",
+            about: "As `/v1/embeddings`, answered in a shape of its own.",
+            body: Some(Body {
+                required: true,
+                schema: formats::embedding_request,
+                example: formats::embedding_example,
+            }),
+            answers: &[formats::VECTORS],
             ..CALL
         },
     },
@@ -133,10 +159,63 @@ static BASED: &[Endpoint] = &[
         method: Method::Post,
         path: "/chat/completions",
         to: |base| match base {
-            ALWAYS_SHOWS_USAGE => web::to(inference::chat_with_usage),
-            _ => web::to(inference::chat),
+            ALWAYS_SHOWS_USAGE => calls!(CHAT_WITH_USAGE),
+            _ => calls!(CHAT),
         },
         spec: Spec { id: "createChatCompletion", summary: "A chat completion", ..CALL },
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/embeddings",
+        to: |_| calls!(EMBEDDINGS),
+        spec: Spec {
+            id: "createEmbedding",
+            summary: "Embeddings",
+            body: Some(Body {
+                required: true,
+                schema: formats::embedding_request,
+                example: formats::embedding_example,
+            }),
+            answers: &[formats::EMBEDDINGS],
+            ..CALL
+        },
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/messages",
+        to: |_| calls!(MESSAGES),
+        spec: Spec {
+            id: "createMessage",
+            summary: "A message of Anthropic's format",
+            about: "Where another provider serves the model, the request and its answer are \
+                    translated; what that provider's format cannot say is refused by name. Errors \
+                    have Anthropic's shape.",
+            body: Some(Body {
+                required: true,
+                schema: formats::messages_request,
+                example: formats::messages_example,
+            }),
+            answers: &[formats::MESSAGE],
+            ..CALL
+        },
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/responses",
+        to: |_| calls!(RESPONSES),
+        spec: Spec {
+            id: "createResponse",
+            summary: "A response of OpenAI's format",
+            about: "Nothing is stored, and nothing stored is referred to. Where a provider serves \
+                    only chat completions, the request and its answer are translated.",
+            body: Some(Body {
+                required: true,
+                schema: formats::responses_request,
+                example: formats::responses_example,
+            }),
+            answers: &[formats::RESPONSE],
+            ..CALL
+        },
     },
     Endpoint {
         method: Method::Get,

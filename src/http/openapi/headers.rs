@@ -18,6 +18,20 @@ pub(in crate::http) const CALL_HEADERS: &[&str] = &[
     "x-ratelimit-reset-requests",
 ];
 
+/// The same on messages, whose clients look for the request's id under another name.
+pub(in crate::http) const MESSAGE_HEADERS: &[&str] = &[
+    "request-id",
+    "x-run-id",
+    "x-run-remaining-usd",
+    "x-run-cost-usd",
+    "x-run-spent-usd",
+    "x-served-model",
+    "x-run-max-output-tokens",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+];
+
 /// What keeps others from holding a stream back.
 pub(super) const STREAM: &[&str] = &["cache-control", "x-accel-buffering"];
 
@@ -33,6 +47,7 @@ pub(super) fn schemas() -> Map<String, Value> {
     let origin = json!({"type": "string", "enum": origins.map(Origin::as_str)});
     let all = [
         ("x-request-id", text(), "The request's id: the caller's own, if it is sane."),
+        ("request-id", text(), "As `x-request-id`."),
         ("x-rungate-mode", json!({"const": "dev"}), "This is a developer's gateway."),
         ("cache-control", text(), "What is told is true only now."),
         ("x-accel-buffering", json!({"const": "no"}), "On streams: nobody shall hold them back."),

@@ -39,7 +39,7 @@ struct CompletionDetails<'a> {
 }
 
 /// What the raw `usage` member says; `None` if it is null or says nothing.
-pub(super) fn read(raw: &str) -> Option<ReportedUsage> {
+pub(in crate::protocol) fn read(raw: &str) -> Option<ReportedUsage> {
     if raw == "null" {
         return None;
     }

@@ -1,6 +1,6 @@
 //! Answers. They have vectors, which are passed unread, and no output tokens.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::domain::settlement::ReportedUsage;
@@ -74,4 +74,53 @@ fn usage(raw: &str) -> Option<ReportedUsage> {
         output: Tokens::new(output.unwrap_or(0)),
         ..Usage::default()
     }))
+}
+
+/// The vectors of an answer and what they took, as `/agents/embedding` answers:
+/// `{embeddings: [[…]], model, usage: {total_tokens}}`; `None` if it has none.
+pub fn vectors(body: &[u8]) -> Option<Vec<u8>> {
+    #[derive(Deserialize)]
+    struct Whole<'a> {
+        #[serde(borrow)]
+        data: Vec<One<'a>>,
+        #[serde(borrow)]
+        model: Option<&'a RawValue>,
+        usage: Option<Counts>,
+    }
+
+    #[derive(Deserialize)]
+    struct One<'a> {
+        #[serde(borrow)]
+        embedding: &'a RawValue,
+        #[serde(default)]
+        index: u64,
+    }
+
+    #[derive(Deserialize)]
+    struct Counts {
+        prompt_tokens: Option<u64>,
+        total_tokens: Option<u64>,
+    }
+
+    #[derive(Serialize)]
+    struct Shaped<'a> {
+        embeddings: Vec<&'a RawValue>,
+        model: Option<&'a RawValue>,
+        usage: Total,
+    }
+
+    #[derive(Serialize)]
+    struct Total {
+        total_tokens: Option<u64>,
+    }
+
+    let mut whole: Whole<'_> = serde_json::from_slice(body).ok()?;
+    whole.data.sort_by_key(|one| one.index);
+    let total = whole.usage.and_then(|usage| usage.total_tokens.or(usage.prompt_tokens));
+    serde_json::to_vec(&Shaped {
+        embeddings: whole.data.iter().map(|one| one.embedding).collect(),
+        model: whole.model,
+        usage: Total { total_tokens: total },
+    })
+    .ok()
 }

@@ -3,4 +3,5 @@
 pub(in crate::protocol) mod answer;
 mod table;
 
+pub use answer::vectors;
 pub use table::TOP as TABLE;

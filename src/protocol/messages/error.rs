@@ -35,7 +35,11 @@ pub fn schema(schemas: &mut SchemaGenerator) -> Schema {
 pub fn body(fault: &Fault, status: u16, request_id: &str) -> Vec<u8> {
     let envelope = Envelope {
         r#type: "error",
-        error: Body { r#type: kind(status), message: fault.message(), details: details(fault) },
+        error: Body {
+            r#type: kind(status),
+            message: fault.message(),
+            details: details(fault, None),
+        },
         request_id,
     };
     // Strings and decimals always serialise; the fallback keeps this total.

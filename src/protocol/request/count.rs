@@ -57,6 +57,7 @@ impl TextCounter {
             Counts::Text => json::text(raw).map_or(span.bytes(), |text| count(&text)),
             Counts::Structure => count(raw).saturating_mul(2),
             Counts::Ids => ids(raw),
+            Counts::Opaque => span.bytes(),
         };
         tokens.min(span.bytes())
     }

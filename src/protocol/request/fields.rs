@@ -89,6 +89,8 @@ pub(in crate::protocol) enum Counts {
     Structure,
     /// As the numbers in it, each of which is a token.
     Ids,
+    /// As its bytes, whatever the vocabulary: only the provider can read it.
+    Opaque,
 }
 
 /// What a field's value must look like, and what is done with it.
@@ -96,8 +98,16 @@ pub(in crate::protocol) enum Counts {
 pub(in crate::protocol) enum Shape {
     Refused,
     Text,
+    /// A string that is a message of its own.
+    Message,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// This word; any other is refused for the reason in the row's note.
+    Only(&'static str),
+    /// An array of these words; any other is refused for the reason in the row's note.
+    Words(&'static [&'static str]),
+    /// `false`; `true` is refused for the reason in the row's note.
+    Off,
     /// The word of one of the object's variants.
     Tag,
     Number,
@@ -151,7 +161,7 @@ pub(in crate::protocol) enum Shape {
 pub(in crate::protocol) enum Tally {
     /// Parts, tool calls and whatever else there may be many of.
     Item,
-    /// Messages. There must be one.
+    /// Messages. There must be one; a string in place of their array is one too.
     Message,
     /// Tools.
     Tool,
@@ -177,12 +187,14 @@ pub struct Object {
     /// The members that must be there and not null.
     pub(in crate::protocol) required: &'static [&'static str],
     pub(in crate::protocol) variants: &'static [Variant],
+    /// What it is without a tag; `None` if it may then be anything.
+    pub(in crate::protocol) untagged: Option<&'static Variant>,
     pub(in crate::protocol) tally: Tally,
 }
 
 impl Object {
     pub(in crate::protocol) const fn new(name: &'static str, fields: &'static [Field]) -> Self {
-        Self { name, fields, required: &[], variants: &[], tally: Tally::Item }
+        Self { name, fields, required: &[], variants: &[], untagged: None, tally: Tally::Item }
     }
 
     pub(in crate::protocol) const fn requiring(self, required: &'static [&'static str]) -> Self {
@@ -191,6 +203,10 @@ impl Object {
 
     pub(in crate::protocol) const fn tagged(self, variants: &'static [Variant]) -> Self {
         Self { variants, ..self }
+    }
+
+    pub(in crate::protocol) const fn otherwise(self, untagged: &'static Variant) -> Self {
+        Self { untagged: Some(untagged), ..self }
     }
 
     pub(in crate::protocol) const fn tallied(self, tally: Tally) -> Self {

@@ -4,15 +4,13 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
-use serde::Deserialize;
 use serde::de::{self, Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::fields::{Action, Field, Object, Shape, Variant};
+use super::fields::{Action, Field, Object, Shape, Tally, Variant};
 use super::image;
 use super::parse::{Stopped, Walk};
 use crate::domain::fault::Code::{InvalidRequest, ParameterNotAllowed};
-use crate::domain::price::Caching;
 use crate::domain::usage::MAX_TOKENS;
 use crate::protocol::json;
 
@@ -27,7 +25,7 @@ const MAX_WORD_BYTES: usize = 256;
 /// The most modalities of one request; there is one that is passed.
 pub(super) const MAX_MODALITIES: usize = 16;
 
-type Outcome = Result<(), Stopped>;
+pub(super) type Outcome = Result<(), Stopped>;
 
 impl Walk<'_> {
     /// Reads one value; tells whether it is there, which null is not.
@@ -44,6 +42,9 @@ impl Walk<'_> {
             }
             return Ok(false);
         }
+        if self.noted(field, raw)? {
+            return Ok(true);
+        }
         match field.shape {
             Shape::Refused => {
                 let says = format!("is not passed on: {}", field.note);
@@ -55,44 +56,24 @@ impl Walk<'_> {
                     self.pass(field, raw);
                 }
             }
-            Shape::CacheMark => {
-                self.word(&["ephemeral"], raw)?;
-                self.head.caching = self.head.caching.max(Some(Caching::Short));
+            Shape::Only(word) => {
+                self.only(&[word], raw, field.note)?;
                 self.pass(field, raw);
             }
-            Shape::Lifetime => {
-                self.word(&["5m", "1h"], raw)?;
-                if find_word(&["1h"], raw).is_some() {
-                    self.head.caching = Some(Caching::Long);
-                }
+            Shape::Words(words) => {
+                self.words(words, raw, field.note)?;
                 self.pass(field, raw);
             }
-            Shape::Budget => {
-                self.head.thinking = Some(self.whole(raw, MAX_TOKENS)?);
-                self.pass(field, raw);
-            }
+            Shape::Off => self.off(raw, field.note)?,
             Shape::Tag => {
                 self.tag = Some(self.tag(object, raw)?);
                 self.pass(field, raw);
             }
-            // These are written at the end, if at all.
-            Shape::Model => self.model(raw)?,
-            Shape::Stream => self.head.stream = self.flag(raw)?,
-            Shape::IncludeUsage => self.head.include_usage = self.flag(raw)?,
-            Shape::Choices => {
-                let count = self.whole(raw, MAX_CHOICES)?;
-                self.head.choices = u32::try_from(count).ok();
-            }
-            Shape::Limit => self.limit(raw)?,
-            Shape::Seed => self.head.seed = Some(self.integer(raw)?),
-            Shape::Metadata => self.metadata(raw)?,
-            Shape::Inputs => self.inputs(field, raw)?,
-            Shape::RunName => {
-                let name = self.text(raw)?.into_owned();
-                self.head.run_names.push(name);
-            }
             shape => {
                 self.check(shape, raw)?;
+                if let Shape::TextOrArray(Object { tally: Tally::Message, .. }, _) = shape {
+                    self.shape.messages = self.shape.messages.saturating_add(1);
+                }
                 if field.action == Action::Passed {
                     self.pass(field, raw);
                 }
@@ -125,7 +106,11 @@ impl Walk<'_> {
             Shape::Modalities => self.modalities(raw),
             // Handled by the caller; a new one that is not shall not pass.
             Shape::Refused
+            | Shape::Message
             | Shape::Word(_)
+            | Shape::Only(_)
+            | Shape::Words(_)
+            | Shape::Off
             | Shape::Tag
             | Shape::Nested(_)
             | Shape::Array(..)
@@ -156,16 +141,41 @@ impl Walk<'_> {
         self.stop(InvalidRequest, says)
     }
 
-    fn text<'r>(&mut self, raw: &'r str) -> Result<Cow<'r, str>, Stopped> {
+    pub(super) fn text<'r>(&mut self, raw: &'r str) -> Result<Cow<'r, str>, Stopped> {
         self.sound(raw, "must be a string")?;
         json::text(raw).ok_or_else(|| self.half_character())
     }
 
-    fn word(&mut self, words: &[&'static str], raw: &str) -> Outcome {
+    pub(super) fn word(&mut self, words: &[&'static str], raw: &str) -> Outcome {
         if find_word(words, raw).is_some() {
             return Ok(());
         }
         Err(self.stop(InvalidRequest, &format!("must be one of {}", words.join(", "))))
+    }
+
+    /// One of these words; any other is refused for this reason.
+    fn only(&mut self, words: &[&'static str], raw: &str, why: &str) -> Outcome {
+        self.sound(raw, "must be a string")?;
+        if find_word(words, raw).is_some() {
+            return Ok(());
+        }
+        let says = format!("may only be {}: {why}", words.join(", "));
+        Err(self.stop(ParameterNotAllowed, &says))
+    }
+
+    fn words(&mut self, words: &[&'static str], raw: &str, why: &str) -> Outcome {
+        let Some(given) = elements(raw, words.len()) else {
+            let wrong = format!("must be an array of at most {} strings", words.len());
+            return Err(self.stop(InvalidRequest, &wrong));
+        };
+        given.iter().try_for_each(|word| self.only(words, word, why))
+    }
+
+    fn off(&mut self, raw: &str, why: &str) -> Outcome {
+        if self.flag(raw)? {
+            return Err(self.stop(ParameterNotAllowed, &format!("may only be false: {why}")));
+        }
+        Ok(())
     }
 
     fn tag(&mut self, object: &'static Object, raw: &str) -> Result<&'static Variant, Stopped> {
@@ -182,7 +192,7 @@ impl Walk<'_> {
         })
     }
 
-    fn flag(&mut self, raw: &str) -> Result<bool, Stopped> {
+    pub(super) fn flag(&mut self, raw: &str) -> Result<bool, Stopped> {
         match raw {
             "true" => Ok(true),
             "false" => Ok(false),
@@ -200,12 +210,12 @@ impl Walk<'_> {
         Err(self.stop(InvalidRequest, "must be a finite number"))
     }
 
-    fn integer(&mut self, raw: &str) -> Result<i64, Stopped> {
+    pub(super) fn integer(&mut self, raw: &str) -> Result<i64, Stopped> {
         raw.parse().map_err(|_| self.stop(InvalidRequest, "must be a whole number (64 bits)"))
     }
 
     /// A whole number from 1; neither a fraction nor an exponent is one.
-    fn whole(&mut self, raw: &str, maximum: u64) -> Result<u64, Stopped> {
+    pub(super) fn whole(&mut self, raw: &str, maximum: u64) -> Result<u64, Stopped> {
         match raw.parse() {
             Ok(number) if (1..=maximum).contains(&number) => Ok(number),
             _ => {
@@ -215,25 +225,7 @@ impl Walk<'_> {
         }
     }
 
-    fn limit(&mut self, raw: &str) -> Outcome {
-        let asked = self.whole(raw, MAX_TOKENS)?;
-        let least = self.head.asked_output.map_or(asked, |least| least.min(asked));
-        self.head.asked_output = Some(least);
-        Ok(())
-    }
-
-    fn model(&mut self, raw: &str) -> Outcome {
-        let model = self.text(raw)?;
-        let fits = (1..=MAX_MODEL_BYTES).contains(&model.len());
-        if !fits || model.chars().any(char::is_control) {
-            let says = "must be 1 to 256 bytes without control characters";
-            return Err(self.stop(InvalidRequest, says));
-        }
-        self.head.model = model.into_owned();
-        Ok(())
-    }
-
-    fn free(&mut self, raw: &str) -> Outcome {
+    pub(super) fn free(&mut self, raw: &str) -> Outcome {
         if !raw.starts_with('{') {
             return Err(self.stop(InvalidRequest, "must be an object"));
         }
@@ -322,29 +314,10 @@ impl Walk<'_> {
         let says = "may only be [\"text\"]: other output has no price here";
         Err(self.stop(ParameterNotAllowed, says))
     }
-
-    fn metadata(&mut self, raw: &str) -> Outcome {
-        #[derive(Deserialize)]
-        struct Metadata<'a> {
-            #[serde(borrow)]
-            run_id: Option<&'a RawValue>,
-        }
-
-        self.free(raw)?;
-        let run_id = serde_json::from_str(raw).ok().and_then(|Metadata { run_id }| run_id);
-        let Some(run_id) = run_id.filter(|raw| raw.get() != "null") else {
-            return Ok(());
-        };
-        self.path.enter_key("run_id");
-        let name = self.text(run_id.get())?.into_owned();
-        self.path.leave();
-        self.head.run_names.push(name);
-        Ok(())
-    }
 }
 
 /// The word that a raw string decodes to, if it is one of these.
-fn find_word(words: &[&'static str], raw: &str) -> Option<&'static str> {
+pub(super) fn find_word(words: &[&'static str], raw: &str) -> Option<&'static str> {
     if raw.len() > MAX_WORD_BYTES {
         return None;
     }

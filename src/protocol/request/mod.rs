@@ -9,6 +9,7 @@ mod image;
 mod parse;
 mod visit;
 mod leaf;
+mod noted;
 mod inputs;
 mod count;
 
@@ -100,7 +101,7 @@ impl Request {
             caching: match (format, head.caching) {
                 (_, Some(asked)) => asked,
                 (Format::Messages, None) => Caching::None,
-                (Format::Chat | Format::Embeddings, None) => Caching::default(),
+                (Format::Chat | Format::Responses | Format::Embeddings, None) => Caching::default(),
             },
             thinking: head.thinking.map(Tokens::new),
             seed: head.seed,
@@ -151,10 +152,33 @@ impl Request {
             Format::Chat => self.end_chat(&mut body, dialect, output_bound),
             Format::Embeddings => {}
             Format::Messages => self.end_messages(&mut body, output_bound),
+            Format::Responses => self.end_responses(&mut body, dialect, output_bound),
         }
         body.extend_from_slice(b"}");
         let bytes = body.freeze();
         UpstreamBody { counter: TextCounter { body: bytes.clone(), spans: self.spans }, bytes }
+    }
+
+    fn end_responses(&self, body: &mut BytesMut, dialect: &Dialect, output_bound: Tokens) {
+        append(body, "max_output_tokens", &output_bound.count().to_string());
+        if self.stream {
+            append(body, "stream", "true");
+        }
+        // Without it a response is kept.
+        append(body, "store", "false");
+        if dialect.service_tier {
+            append(body, "service_tier", r#""default""#);
+        }
+        self.end_tag(body, dialect);
+    }
+
+    /// What tells this run's calls from other runs' at the provider.
+    fn end_tag(&self, body: &mut BytesMut, dialect: &Dialect) {
+        if let (true, Some(tag)) = (dialect.run_tag, &self.tag) {
+            let tag = format!("\"{tag}\"");
+            append(body, "prompt_cache_key", &tag);
+            append(body, "safety_identifier", &tag);
+        }
     }
 
     fn end_messages(&self, body: &mut BytesMut, output_bound: Tokens) {
@@ -185,11 +209,7 @@ impl Request {
         if dialect.service_tier {
             append(body, "service_tier", r#""default""#);
         }
-        if let (true, Some(tag)) = (dialect.run_tag, &self.tag) {
-            let tag = format!("\"{tag}\"");
-            append(body, "prompt_cache_key", &tag);
-            append(body, "safety_identifier", &tag);
-        }
+        self.end_tag(body, dialect);
     }
 }
 

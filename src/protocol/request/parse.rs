@@ -216,6 +216,7 @@ impl<'de> Walk<'de> {
         tag: Option<&'static Variant>,
     ) -> Result<(), Stopped> {
         let fields = object.fields;
+        let tag = tag.or(object.untagged);
         let required = object.required.iter().chain(tag.map_or(&[][..], |tag| tag.required));
         for name in required {
             let found = fields.iter().position(|field| field.name == *name);

@@ -51,7 +51,12 @@ impl Writer<'_> {
             })
             .collect();
         if !object.required.contains(&tag) {
-            let mut untagged = self.members(object, fields(), &[]);
+            let its = |field: &&Field| {
+                object.untagged.is_none_or(|one| one.members.contains(&field.name))
+                    || !special(field.name)
+            };
+            let also = object.untagged.map_or(&[][..], |one| one.required);
+            let mut untagged = self.members(object, fields().filter(its), also);
             if let Some(slot) = untagged.pointer_mut(&format!("/properties/{tag}")) {
                 *slot = json!({"type": "null"});
             }
@@ -94,9 +99,15 @@ impl Writer<'_> {
         match shape {
             // Left out by the caller; nothing fits it.
             Shape::Refused => json!({"not": {}}),
-            Shape::Text => json!({"type": "string"}),
+            Shape::Text | Shape::Message => json!({"type": "string"}),
             Shape::RunName => json!({"type": "string", "format": "uuid"}),
             Shape::Word(words) => json!({"type": "string", "enum": words}),
+            Shape::Only(word) => json!({"type": "string", "enum": [word]}),
+            Shape::Words(words) => {
+                let items = json!({"type": "string", "enum": words});
+                json!({"type": "array", "items": items, "maxItems": words.len()})
+            }
+            Shape::Off => json!({"const": false}),
             Shape::Tag => json!({"type": "string"}),
             Shape::Number => json!({"type": "number"}),
             Shape::Integer | Shape::Seed => json!({"type": "integer", "format": "int64"}),
@@ -106,17 +117,7 @@ impl Writer<'_> {
             Shape::Count | Shape::Budget => {
                 json!({"type": "integer", "minimum": 1, "maximum": MAX_TOKENS})
             }
-            Shape::Inputs => {
-                let ids = json!({"type": "array", "minItems": 1, "items": {
-                    "type": "integer", "minimum": 0, "maximum": u32::MAX,
-                }});
-                let text = json!({"type": "string"});
-                let several = |items: &Value| {
-                    let (least, most) = (1, MAX_INPUTS);
-                    json!({"type": "array", "minItems": least, "maxItems": most, "items": items})
-                };
-                json!({"anyOf": [text, several(&text), ids, several(&ids)]})
-            }
+            Shape::Inputs => inputs(),
             Shape::Flag | Shape::Stream | Shape::IncludeUsage => json!({"type": "boolean"}),
             Shape::Free => json!({"type": "object"}),
             Shape::List => json!({"type": "array"}),
@@ -133,7 +134,7 @@ impl Writer<'_> {
             Shape::TextOr(object) => {
                 json!({"anyOf": [{"type": "string"}, self.reference(object)]})
             }
-            Shape::TextOrArray(object, most) => one_or(self.reference(object), most),
+            Shape::TextOrArray(object, most) => self.text_or_array(object, most),
             Shape::ImageUrl => {
                 let pattern = "^data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/]+={0,2}$";
                 json!({"type": "string", "pattern": pattern})
@@ -155,6 +156,29 @@ impl Writer<'_> {
             }
         }
     }
+
+    fn text_or_array(&self, object: &Object, most: usize) -> Value {
+        let mut either = one_or(self.reference(object), most);
+        if object.tally == Tally::Message
+            && let Some(Value::Object(array)) = either.pointer_mut("/anyOf/1")
+        {
+            array.insert("minItems".to_owned(), json!(1));
+        }
+        either
+    }
+}
+
+/// What is to be embedded.
+fn inputs() -> Value {
+    let ids = json!({"type": "array", "minItems": 1, "items": {
+        "type": "integer", "minimum": 0, "maximum": u32::MAX,
+    }});
+    let text = json!({"type": "string"});
+    let several = |items: &Value| {
+        let (least, most) = (1, MAX_INPUTS);
+        json!({"type": "array", "minItems": least, "maxItems": most, "items": items})
+    };
+    json!({"anyOf": [text, several(&text), ids, several(&ids)]})
 }
 
 /// A string, or an array of at most so many items.

@@ -73,6 +73,7 @@ async fn every_client_finds_its_variables_and_codex_its_file() {
     let written: toml::Table = r#"
         model = "gpt-4o-mini"
         model_provider = "gw"
+        web_search = "disabled"
         [model_providers.gw]
         name = "rungate"
         base_url = "https://gw.example/v1"

@@ -90,44 +90,6 @@ fn there_is_no_access_to_a_provider_without_an_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn anthropic_is_asked_as_its_layer_for_openais_format_wants_it_and_metered_exactly() {
-    // Its reference calls both details "always empty".
-    for details in [json!(null), json!({})] {
-        let answer = json!({
-            "id": "msg_1", "object": "chat.completion", "created": 1, "model": CLAUDE,
-            "choices": [{"index": 0, "finish_reason": "stop", "logprobs": null,
-                         "message": {"role": "assistant", "content": "Hi", "refusal": null}}],
-            "usage": {"prompt_tokens": 12, "completion_tokens": 30, "total_tokens": 42,
-                      "prompt_tokens_details": details, "completion_tokens_details": details},
-            "service_tier": null, "system_fingerprint": null,
-        });
-        let provider = ScriptedProvider::json(&answer.to_string()).await;
-        let settings = [
-            ("SIMULATE_PROVIDERS", "false"),
-            ("ANTHROPIC_API_KEY", PROVIDER_KEY),
-            ("ANTHROPIC_BASE_URL", &provider.base_url()),
-        ];
-        let stage = Stage::simulated(&settings).await;
-        let run = stage.run(json!({})).await;
-        let asked = json!({"seed": 7, "n": 1, "store": false, "service_tier": "auto"});
-        let name = format!("anthropic/{CLAUDE}");
-        let answer = stage.client().ask(&run, &with(ask_of(&name, "hi"), asked)).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        let billed = answer.header("x-run-cost-usd").unwrap().to_owned();
-        assert_eq!(decimal(&json!(billed)), cost(CLAUDE, 12, 0, 30));
-        let (keys, body) = sent(&provider);
-        assert_eq!(keys, [format!("authorization: bearer {PROVIDER_KEY}")]);
-        let expected = json!({
-            "messages": [{"role": "user", "content": "hi"}],
-            "model": CLAUDE,
-            "max_tokens": MAX_TOKENS,
-        });
-        assert_eq!(body, expected);
-        stage.end().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_a_model_or_its_provider_cannot_do_is_refused_before_anything_is_reserved() {
     let stage = Stage::simulated(&[]).await;
     let run = stage.run(json!({})).await;

@@ -62,7 +62,7 @@ async fn an_offer_of_another_protocol_is_ignored() {
     let served = answer(offer(post(CHAT)).json(&prompt("hi"))).await;
     assert_eq!(served.status, 200, "{}", served.text);
     let says = "There is no such endpoint here. GET /v1/models and POST /v1/chat/completions are.";
-    let missing = answer(offer(post("/v1/responses")).json(&prompt("hi"))).await;
+    let missing = answer(offer(post("/v1/batches")).json(&prompt("hi"))).await;
     check("unknown path", &missing, &refused("not_found", says));
     gateway.stop().await;
 }

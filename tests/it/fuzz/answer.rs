@@ -8,7 +8,9 @@ use rungate::domain::money::Usd;
 use rungate::domain::price::{ClassPrices, Prices, UsdPerMillionTokens};
 use rungate::domain::settlement::{CostSource, Ending, Flag, ReportedUsage, Terms, UnknownUsage};
 use rungate::domain::usage::Tokens;
-use rungate::protocol::chat::{AnswerFault, ProviderError, read_answer, read_error};
+use rungate::protocol::answer::{AnswerFault, read_answer};
+use rungate::protocol::format::Format;
+use rungate::protocol::provider_error::{ProviderError, read_error};
 use rungate::upstream::scrub::{MAX_SHOWN_BYTES, scrub};
 use rust_decimal::Decimal;
 use secrecy::SecretString;
@@ -88,7 +90,7 @@ fn no_answer_credits_anybody_or_tells_a_secret() {
 
 fn check(bytes: &[u8]) -> TestCaseResult {
     check_error(&read_error(bytes))?;
-    match read_answer(bytes) {
+    match read_answer(Format::Chat, bytes) {
         Ok(answer) => {
             prop_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok());
             if let Some(name) = &answer.served_model {
@@ -128,6 +130,7 @@ pub(super) fn check_usage(reported: ReportedUsage) -> TestCaseResult {
         input: price("2.5"),
         cached_input: price("1.25"),
         cache_write: price("3"),
+        long_cache_write: price("3"),
         output: price("10"),
     };
     let prices = Prices { base, long_context: None };

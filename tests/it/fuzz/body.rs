@@ -12,8 +12,9 @@ use rungate::domain::id::RunId;
 use rungate::domain::policy::Wanted;
 use rungate::domain::run::OnCap;
 use rungate::domain::usage::{MAX_TOKENS, Tokens, Usage};
-use rungate::protocol::chat::ChatRequest;
-use rungate::protocol::chat::fields::{Action, table};
+use rungate::protocol::format::Format;
+use rungate::protocol::request::Request;
+use rungate::protocol::request::fields::Action;
 use serde_json::{Value, json};
 
 use super::mutate::damaged;
@@ -118,7 +119,7 @@ fn no_body_is_accepted_that_is_not_sent_as_it_was_priced() {
     let accepted = Cell::new(0_u32);
     let cases = cases(1_000);
     fuzz(KIND, cases, &bodies(), |bytes| {
-        let fine = ChatRequest::parse(Bytes::copy_from_slice(bytes)).is_ok();
+        let fine = Request::parse(Format::Chat, Bytes::copy_from_slice(bytes)).is_ok();
         accepted.set(accepted.get() + u32::from(fine));
         check(bytes)
     });
@@ -126,7 +127,7 @@ fn no_body_is_accepted_that_is_not_sent_as_it_was_priced() {
 }
 
 pub(super) fn check(bytes: &[u8]) -> TestCaseResult {
-    match ChatRequest::parse(Bytes::copy_from_slice(bytes)) {
+    match Request::parse(Format::Chat, Bytes::copy_from_slice(bytes)) {
         Err(fault) => {
             prop_assert!((400..500).contains(&fault.code().status()), "{fault:?}");
             prop_assert!((1..600).contains(&fault.message().len()), "{}", fault.message());
@@ -142,7 +143,7 @@ pub(super) fn check(bytes: &[u8]) -> TestCaseResult {
     }
 }
 
-fn check_accepted(request: &ChatRequest, client: &Value, bytes: &[u8]) -> TestCaseResult {
+fn check_accepted(request: &Request, client: &Value, bytes: &[u8]) -> TestCaseResult {
     let member = |name: &str| client.get(name).filter(|value| !value.is_null());
     prop_assert_eq!(Some(&json!(request.model)), member("model"));
     prop_assert_eq!(json!(request.choices), member("n").cloned().unwrap_or(json!(1)));
@@ -170,7 +171,7 @@ fn check_accepted(request: &ChatRequest, client: &Value, bytes: &[u8]) -> TestCa
 }
 
 /// What is sent is what the client said, what the gateway says, and nothing else.
-fn check_sent(request: &ChatRequest, client: &Value, target: &Target) -> TestCaseResult {
+fn check_sent(request: &Request, client: &Value, target: &Target) -> TestCaseResult {
     let (dialect, bound) = (&target.provider.dialect, Tokens::new(77));
     let mut request = request.clone();
     request.set_run(RunId::from_uuid(uuid::Uuid::nil()));
@@ -198,7 +199,7 @@ fn check_sent(request: &ChatRequest, client: &Value, target: &Target) -> TestCas
         prop_assert_eq!(take(seed), client.get("seed").cloned().unwrap_or_default());
     }
     for (name, value) in members.iter() {
-        let row = table().find(|row| row.at.is_empty() && row.name == name);
+        let row = Format::Chat.table().rows().find(|row| row.at.is_empty() && row.name == name);
         prop_assert!(row.is_some_and(|row| row.action == Action::Passed), "{name} is sent");
         // What is inside of these is compared without what was left out of it.
         if !matches!(name.as_str(), "tools" | "tool_choice" | "functions" | "function_call") {
@@ -230,12 +231,7 @@ fn messages(value: &Value) -> Value {
 
 /// Nothing that can be charged for it within its bounds is more than was reserved, and its bound is
 /// no less than what the model's own vocabulary counts.
-fn check_price(
-    request: &ChatRequest,
-    client: &Value,
-    target: &Target,
-    seed: u64,
-) -> TestCaseResult {
+fn check_price(request: &Request, client: &Value, target: &Target, seed: u64) -> TestCaseResult {
     let counted = texts(client).map(|text| target.tokenizer.count(text)).sum::<u64>();
     prop_assert!(counted <= request.text_bytes.count(), "{counted} > {}", request.text_bytes);
     let bound = |text| input_bound(text, request.shape, &target.constants, target.context_window);
@@ -259,7 +255,7 @@ fn check_price(
         cached_input: Tokens::new(cached),
         cache_write: Tokens::new(written),
         output: all,
-        reasoning: Tokens::ZERO,
+        ..Usage::default()
     };
     prop_assert!(target.prices.cost(&usage).unwrap() <= reserved.usd);
     prop_assert!(usage.total() <= reserved.tokens);

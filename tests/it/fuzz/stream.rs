@@ -7,8 +7,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use rungate::domain::settlement::ReportedUsage;
-use rungate::protocol::chat::{StreamFault, StreamMeter};
+use rungate::protocol::format::Format;
 use rungate::protocol::sse;
+use rungate::protocol::stream::{StreamFault, StreamMeter};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
@@ -103,7 +104,7 @@ struct Seen {
 }
 
 fn meter<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, show: bool) -> Seen {
-    let mut meter = StreamMeter::new(show, MAX_EVENT_BYTES);
+    let mut meter = StreamMeter::new(Format::Chat, show, MAX_EVENT_BYTES);
     let mut out = VecDeque::new();
     let feed = || {
         for piece in pieces {

@@ -168,11 +168,20 @@ async fn the_data_plane_answers_as_it_is_described() {
         for path in ["usage", "models", "models/gpt-4o-mini"] {
             agent.ask(&format!("GET {base}/{path}"), 200).await;
         }
+        let embedded = json!({"model": "text-embedding-3-small", "input": "Hello"});
+        agent.say(&format!("POST {base}/embeddings"), embedded, 200).await;
+        let mut message = limited("Hello");
+        message["model"] = json!("claude-sonnet-4-5");
+        agent.say(&format!("POST {base}/messages"), message, 200).await;
+        let asked = json!({"model": "gpt-4o-mini", "input": "Hello", "max_output_tokens": 20});
+        agent.say(&format!("POST {base}/responses"), asked, 200).await;
     }
     let run_id = scene.id();
     let mut by_id = limited("Hello");
     by_id["run_id"] = json!(run_id);
     agent.say("POST /agents/inference", by_id, 200).await;
+    let embedded = json!({"run_id": run_id, "model": "text-embedding-3-small", "input": "Hello"});
+    agent.say("POST /agents/embedding", embedded, 200).await;
     for path in ["/agents/usage", "/healthz", "/readyz", "/openapi.json"] {
         agent.ask(&format!("GET {path}"), 200).await;
     }

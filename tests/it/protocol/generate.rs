@@ -25,7 +25,7 @@ fn scalar() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn free() -> impl Strategy<Value = Value> {
+pub(crate) fn free() -> impl Strategy<Value = Value> {
     let tree = scalar().prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use rungate::catalog::tokenizer::Tokenizer;
 use rungate::domain::usage::Tokens;
-use rungate::protocol::chat::ChatRequest;
+use rungate::protocol::format::Format;
+use rungate::protocol::request::Request;
 use serde_json::{Value, json};
 
 /// Texts of which every byte may be a token.
@@ -70,7 +71,7 @@ fn check(counted: &Value, mut body: Value) {
     body["model"] = json!("m");
     let written = body.to_string();
     // As few bytes as JSON can be written in: nothing is escaped that need not be.
-    let request = ChatRequest::parse(Bytes::from(written.clone())).unwrap();
+    let request = Request::parse(Format::Chat, Bytes::from(written.clone())).unwrap();
     let mut all = Vec::new();
     texts(counted, &mut all);
     for tokenizer in [Tokenizer::O200k, Tokenizer::Cl100k] {

@@ -1,0 +1,124 @@
+//! Which target serves a call, and whether its run may use it.
+
+use std::sync::Arc;
+
+use crate::catalog::{Kind, Target, Unresolved};
+use crate::domain::fault::{Code, Fault};
+use crate::protocol::format::Format;
+use crate::protocol::request::Request;
+use crate::protocol::translate::Translation;
+use crate::providers::Provider;
+
+use super::Gateway;
+use super::directory::KnownRun;
+
+impl Gateway {
+    /// The targets of all models that a run may use, in the catalogue's order.
+    pub fn targets_of(&self, run: &KnownRun) -> Vec<Arc<Target>> {
+        let serves = |target: &&Arc<Target>| self.access(target.provider.name).is_some();
+        let first =
+            |model: &Arc<crate::catalog::Model>| model.targets.iter().find(serves).map(Arc::clone);
+        self.catalog.models().filter_map(first).filter(|target| may_use(run, target)).collect()
+    }
+
+    /// The target that serves the request's model, if the run may use it.
+    pub(super) fn route(&self, request: &Request, run: &KnownRun) -> Result<Arc<Target>, Fault> {
+        let configured = |provider: &Provider| self.access(provider.name).is_some();
+        let resolved = self.catalog.resolve(&request.model, configured);
+        let allowed = |target: &Target| may_use(run, target);
+        let target = match resolved {
+            Ok(target) => target,
+            Err(Unresolved::Unknown) => return Err(no_such_model(&request.model)),
+            Err(Unresolved::NotConfigured(provider)) => {
+                if let Ok(named) = self.catalog.resolve(&request.model, |_| true) {
+                    fits(request.format, &named)?;
+                    if !allowed(&named) {
+                        return Err(model_not_allowed(&request.model));
+                    }
+                }
+                return Err(not_configured(provider));
+            }
+        };
+        fits(request.format, &target)?;
+        if request.choices > 1 && !target.provider.dialect.several_choices {
+            let says = format!("{} gives one answer to a call; leave out `n`.", target.model);
+            return Err(Fault::new(Code::ParameterNotAllowed, says).param("n"));
+        }
+        if request.shape.images > 0 && target.constants.per_image.is_none() {
+            return Err(Fault::new(
+                Code::ParameterNotAllowed,
+                format!("{} takes no images here: their cost is not bounded.", target.model),
+            )
+            .param("messages"));
+        }
+        if !allowed(&target) {
+            return Err(model_not_allowed(&request.model));
+        }
+        Ok(target)
+    }
+}
+
+fn may_use(run: &KnownRun, target: &Target) -> bool {
+    run.terms.allowed_models.as_ref().is_none_or(|allowed| {
+        allowed.iter().any(|name| *name == target.model || names_target(name, target))
+    })
+}
+
+/// Whether a name of the form `provider/model` names this target.
+fn names_target(name: &str, target: &Target) -> bool {
+    name.strip_prefix(target.provider.name)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .is_some_and(|rest| rest == target.model || rest == target.upstream_model)
+}
+
+fn no_such_model(name: &str) -> Fault {
+    let shown: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
+    Fault::new(
+        Code::InvalidModel,
+        format!("There is no model {shown:?} here. GET /v1/models lists those that there are."),
+    )
+    .param("model")
+}
+
+/// Whether calls of a format can be made of a model where it is served.
+fn fits(format: Format, target: &Target) -> Result<(), Fault> {
+    let (made, name) = match format {
+        Format::Chat => (Kind::Chat, "chat completions"),
+        Format::Messages => (Kind::Chat, "messages"),
+        Format::Responses => (Kind::Chat, "responses"),
+        Format::Embeddings => (Kind::Embedding, "embeddings"),
+    };
+    let model = &target.model;
+    let says = match (target.kind, made) {
+        (Kind::Embedding, Kind::Chat) => {
+            format!("{model} makes embeddings, not {name}. GET /v1/models tells the kinds.")
+        }
+        (Kind::Chat, Kind::Embedding) => {
+            format!("{model} makes chat completions, not {name}. GET /v1/models tells the kinds.")
+        }
+        _ if Translation::spoken(format, target.provider.formats).is_some() => return Ok(()),
+        _ => format!("{model} is not served at this endpoint by the provider that has it."),
+    };
+    Err(Fault::new(Code::InvalidModel, says).param("model"))
+}
+
+fn model_not_allowed(name: &str) -> Fault {
+    Fault::new(
+        Code::ModelNotAllowed,
+        format!("This run may not use {name:?}. GET /v1/models lists those that it may."),
+    )
+    .param("model")
+}
+
+pub(super) fn not_configured(provider: &Provider) -> Fault {
+    let prefix = provider.settings_prefix;
+    let settings = match provider.default_base_url {
+        Some(_) => format!("{prefix}_API_KEY"),
+        None => format!("{prefix}_API_KEY and {prefix}_BASE_URL"),
+    };
+    Fault::new(
+        Code::ProviderNotConfigured,
+        format!("The provider of this model is not configured. Its operator can set {settings}."),
+    )
+    .param("model")
+}

@@ -17,6 +17,7 @@ use crate::ledger::RunRecord;
 use crate::limits::{Permit, RateStanding};
 use crate::protocol::format::Format;
 use crate::protocol::request::Request;
+use crate::protocol::style::Style;
 use crate::protocol::translate::{ChatClient, Translated, Translation};
 
 use crate::upstream::{Client, Outbound};
@@ -54,8 +55,8 @@ pub struct ModelCall<'a> {
 /// What is told in the headers of a metered answer, refusals included.
 #[derive(Clone, Debug, Default)]
 pub struct Standing {
-    /// The format that the client speaks, which errors are told in.
-    pub format: Format,
+    /// How errors are told to the client.
+    pub style: Style,
     /// The run, once it is known.
     pub run: Option<RunId>,
     /// The run's dollars as this gateway knows them.
@@ -104,19 +105,10 @@ impl Gateway {
         if self.is_draining() {
             return Err(draining());
         }
-        let identity = self.authenticate(call.presented).await?;
         // What was parsed is written anew; the body is kept beside it only until it is routed.
         let body = std::mem::take(&mut call.body);
-        let mut request = match Request::parse(call.format, body.clone()) {
-            Ok(request) => request,
-            Err(fault) => {
-                if let Identity::Token(run, _) | Identity::RunId(run) = &identity {
-                    standing.run = Some(run.id);
-                    self.refusals.count(run.id, fault.code());
-                }
-                return Err(fault);
-            }
-        };
+        let parse = || Request::parse(call.format, body.clone());
+        let (identity, mut request) = self.understand(call.presented, standing, parse).await?;
         let caller = self.name_run(identity, call.presented, &request.run_names).await?;
         standing.run = Some(caller.run.id);
         request.set_run(caller.run.id);
@@ -124,6 +116,29 @@ impl Gateway {
         let served = self.serve(client, &call, (request, body), caller, standing).await;
         standing.balance = run.balance();
         served
+    }
+
+    /// Checks the credential and then, not before, reads the body.
+    ///
+    /// # Errors
+    /// If either is not good. What is wrong with the body is counted as a refusal.
+    pub async fn understand<T>(
+        &self,
+        presented: &Presented,
+        standing: &mut Standing,
+        read: impl FnOnce() -> Result<T, Fault>,
+    ) -> Result<(Identity, T), Fault> {
+        let identity = self.authenticate(presented).await?;
+        match read() {
+            Ok(read) => Ok((identity, read)),
+            Err(fault) => {
+                if let Identity::Token(run, _) | Identity::RunId(run) = &identity {
+                    standing.run = Some(run.id);
+                    self.refusals.count(run.id, fault.code());
+                }
+                Err(fault)
+            }
+        }
     }
 
     async fn serve(

@@ -15,10 +15,15 @@ use super::directory::KnownRun;
 impl Gateway {
     /// The targets of all models that a run may use, in the catalogue's order.
     pub fn targets_of(&self, run: &KnownRun) -> Vec<Arc<Target>> {
+        self.targets().into_iter().filter(|target| may_use(run, target)).collect()
+    }
+
+    /// The targets of all models that somebody serves here, in the catalogue's order.
+    pub fn targets(&self) -> Vec<Arc<Target>> {
         let serves = |target: &&Arc<Target>| self.access(target.provider.name).is_some();
         let first =
             |model: &Arc<crate::catalog::Model>| model.targets.iter().find(serves).map(Arc::clone);
-        self.catalog.models().filter_map(first).filter(|target| may_use(run, target)).collect()
+        self.catalog.models().filter_map(first).collect()
     }
 
     /// The target that serves the request's model, if the run may use it.

@@ -18,6 +18,7 @@ use crate::domain::key::may_hold_credential;
 use crate::domain::money::Usd;
 use crate::gateway::inference::Standing;
 use crate::limits::RateStanding;
+use crate::protocol::style::Style;
 
 use super::request_id::REQUEST_ID;
 
@@ -50,7 +51,7 @@ pub fn refuse(
     standing: &Standing,
 ) -> HttpResponse {
     log(fault, request_id, standing);
-    let status = status_of(fault, manners);
+    let status = status_of(fault, manners, standing.style);
     let mut builder = answer(status, request_id, manners);
     // Who may not spend for a run does not learn about it either.
     if !matches!(fault.code(), Code::InvalidKey | Code::RunNotFound) {
@@ -67,7 +68,7 @@ pub fn refuse(
         builder.insert_header(("www-authenticate", "Bearer"));
     }
     builder.insert_header((CONTENT_TYPE, JSON));
-    builder.body(standing.format.error_body(fault, status.as_u16(), request_id))
+    builder.body(standing.style.error_body(fault, status.as_u16(), request_id))
 }
 
 /// An answer to a request whose body was not read to its end, after which the connection is closed.
@@ -112,6 +113,7 @@ impl MessageBody for LastWords {
 pub async fn guarded(
     request_id: &str,
     manners: Manners,
+    style: Style,
     handler: impl Future<Output = HttpResponse>,
 ) -> HttpResponse {
     match AssertUnwindSafe(handler).catch_unwind().await {
@@ -122,7 +124,7 @@ pub async fn guarded(
                 "Something went wrong within the gateway. It has been logged; try again.",
                 "a handler panicked",
             );
-            refuse(&fault, request_id, manners, &Standing::default())
+            refuse(&fault, request_id, manners, &Standing { style, ..Standing::default() })
         }
     }
 }
@@ -169,19 +171,20 @@ fn duration_text(duration: Duration) -> String {
     }
 }
 
-fn status_of(fault: &Fault, manners: Manners) -> StatusCode {
+fn status_of(fault: &Fault, manners: Manners, style: Style) -> StatusCode {
     let status = match fault.upstream_verdict() {
         Some(verdict) => verdict.status,
-        None => status_of_code(fault.code(), manners),
+        None => status_of_code(fault.code(), manners, style),
     };
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// The status of a code on this gateway.
-pub(super) fn status_of_code(code: Code, manners: Manners) -> u16 {
-    match code {
-        Code::CostLimitExceeded => manners.budget_status,
-        code => code.status(),
+pub(super) fn status_of_code(code: Code, manners: Manners, style: Style) -> u16 {
+    match (style.status(code), code) {
+        (Some(fixed), _) => fixed,
+        (None, Code::CostLimitExceeded) => manners.budget_status,
+        (None, code) => code.status(),
     }
 }
 

@@ -6,6 +6,8 @@ use schemars::SchemaGenerator;
 use serde_json::Value;
 
 use crate::domain::fault::Code;
+use crate::protocol::format::Format;
+use crate::protocol::style::Style;
 
 /// One endpoint.
 pub(super) struct Endpoint {
@@ -63,6 +65,8 @@ pub(super) struct Spec {
     pub(super) errors: &'static [Code],
     /// Whether a provider is asked, whose own verdict on the request may be the answer.
     pub(super) model_call: bool,
+    /// How its refusals are told.
+    pub(super) style: Style,
 }
 
 impl Spec {
@@ -77,6 +81,7 @@ impl Spec {
         answers: &[],
         errors: &[],
         model_call: false,
+        style: Style::Of(Format::Chat),
     };
 }
 

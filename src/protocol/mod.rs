@@ -16,4 +16,6 @@ pub mod chat;
 pub mod embeddings;
 pub mod messages;
 pub mod responses;
+pub mod ridges;
+pub mod style;
 pub mod translate;

@@ -4,6 +4,7 @@ pub(crate) mod stage;
 mod refused;
 mod errors;
 mod formats;
+mod ridges;
 mod errors_callers;
 mod errors_edges;
 mod errors_limits;

@@ -7,6 +7,7 @@ use crate::http::openapi::{CALL_HEADERS, EVENT_STREAM, MESSAGE_HEADERS, SCHEMAS}
 use crate::http::route::{Answer, Content};
 use crate::protocol::format::Format;
 use crate::protocol::request::schema;
+use crate::protocol::ridges;
 
 /// A request, as its table of fields says it.
 fn request(schemas: &mut SchemaGenerator, format: Format) -> Value {
@@ -94,6 +95,58 @@ fn response(_: &mut SchemaGenerator) -> Value {
         "output": {"type": "array", "items": {"type": "object"}},
         "usage": {"type": ["object", "null"]},
     }})
+}
+
+/// The tool calls of an answer are in the shape of its tools: a flat list.
+fn ridges_answer(_: &mut SchemaGenerator) -> Value {
+    let argument = json!({
+        "type": "object",
+        "required": ["name", "value"],
+        "properties": {"name": {"type": "string"}, "value": {}},
+    });
+    let call = json!({"type": "object", "required": ["name", "arguments"], "properties": {
+        "name": {"type": "string"},
+        "arguments": {"type": "array", "items": argument},
+    }});
+    json!({"oneOf": [
+        {"type": "object", "required": ["content", "tool_calls"], "properties": {
+            "content": {"type": "string"},
+            "tool_calls": {"type": "array", "items": call},
+        }},
+        {"type": "string"},
+    ]})
+}
+
+fn ridges_vector(_: &mut SchemaGenerator) -> Value {
+    let vector = json!({"type": "array", "items": {"type": "number"}});
+    json!({"oneOf": [
+        {"type": "object", "required": ["embedding"], "properties": {"embedding": vector}},
+        vector,
+    ]})
+}
+
+pub(super) const RIDGES_ANSWER: Answer =
+    whole("An object or, to a body with `run_id` alone, its content.", ridges_answer);
+pub(super) const RIDGES_VECTOR: Answer =
+    whole("An object or, to a body with `run_id` alone, its vector.", ridges_vector);
+
+pub(super) fn ridges_inference(_: &mut SchemaGenerator) -> Value {
+    ridges::inference_schema()
+}
+
+pub(super) fn ridges_embedding(_: &mut SchemaGenerator) -> Value {
+    ridges::embedding_schema()
+}
+
+const EXAMPLE_RUN: &str = "11111111-2222-4333-8444-555555555555";
+
+pub(super) fn ridges_inference_example() -> Value {
+    let messages = json!([{"role": "user", "content": "Hello"}]);
+    json!({"evaluation_run_id": EXAMPLE_RUN, "model": "gpt-4o-mini", "messages": messages})
+}
+
+pub(super) fn ridges_embedding_example() -> Value {
+    json!({"evaluation_run_id": EXAMPLE_RUN, "input": "Hello"})
 }
 
 pub(super) fn embedding_example() -> Value {

@@ -13,11 +13,15 @@ use crate::gateway::inference::{ModelCall, Reply, Standing};
 use crate::limits::bodies::Held;
 use crate::protocol::embeddings;
 use crate::protocol::format::Format;
+use crate::protocol::style::Style;
 
 use super::super::decode::{check_headers, is_heavy, read_json};
 use super::super::openapi::EVENT_STREAM;
 use super::super::respond::{answer, hang_up, refuse, tell_standing};
-use super::{Plane, answered, presented};
+use super::{Plane, answered_in, presented};
+
+/// Writes an answer in another shape, if it is what was expected.
+type Reshape = fn(&[u8]) -> Option<Vec<u8>>;
 
 /// What is made of an answer for a client that sees less of it; `None` leaves it as it is.
 type Reshape = fn(&[u8]) -> Option<Vec<u8>>;
@@ -70,8 +74,7 @@ pub(super) async fn serve(
     plane: web::Data<Plane>,
     endpoint: &'static Endpoint,
 ) -> HttpResponse {
-    answered(&request, &plane, async |id, standing| {
-        standing.format = endpoint.format;
+    answered_in(Style::Of(endpoint.format), &request, &plane, async |id, standing| {
         call(&request, payload, &plane, endpoint, id, standing).await
     })
     .await
@@ -140,7 +143,7 @@ async fn call(
 
 /// Reads a call's body. If it may become large, only that of a good credential, and its bytes are
 /// counted as its run's for as long as `held` lives.
-async fn read(
+pub(super) async fn read(
     request: &HttpRequest,
     payload: &mut web::Payload,
     plane: &Plane,

@@ -12,6 +12,7 @@ use crate::gateway::Gateway;
 use crate::gateway::caller::Presented;
 use crate::gateway::inference::Standing;
 use crate::limits::bodies::Bodies;
+use crate::protocol::style::Style;
 use crate::upstream::Client;
 
 use super::request_id::request_id;
@@ -21,10 +22,12 @@ use super::route;
 mod inference;
 mod models;
 mod usage;
+mod ridges;
 pub mod health;
 mod document;
 mod formats;
 mod routes;
+mod ridges_routes;
 
 pub use document::document;
 
@@ -92,16 +95,26 @@ async fn answered(
     plane: &Plane,
     handler: impl AsyncFnOnce(&str, &mut Standing) -> Result<HttpResponse, Fault>,
 ) -> HttpResponse {
+    answered_in(Style::default(), request, plane, handler).await
+}
+
+/// The same, with faults told in a style.
+async fn answered_in(
+    style: Style,
+    request: &HttpRequest,
+    plane: &Plane,
+    handler: impl AsyncFnOnce(&str, &mut Standing) -> Result<HttpResponse, Fault>,
+) -> HttpResponse {
     let id = request_id(request.headers());
     let rendered = async {
-        let mut standing = Standing::default();
+        let mut standing = Standing { style, ..Standing::default() };
         let response = match stay_with_http(request.headers()) {
             Ok(()) => handler(&id, &mut standing).await,
             Err(fault) => Err(fault),
         };
         response.unwrap_or_else(|fault| refuse(&fault, &id, plane.manners, &standing))
     };
-    let answer = guarded(&id, plane.manners, rendered).await;
+    let answer = guarded(&id, plane.manners, style, rendered).await;
     respond::last_answer(answer, plane.gateway.is_leaving())
 }
 

@@ -1,7 +1,5 @@
 //! The endpoints of the data plane, those below each base among them.
 
-use std::iter;
-
 use actix_web::web;
 use schemars::SchemaGenerator;
 use serde_json::{Value, json};
@@ -14,19 +12,19 @@ use crate::protocol::chat::TABLE;
 use crate::protocol::request::schema;
 
 use super::health::Health;
-use super::{document, formats, health, inference, models, usage};
+use super::{document, formats, health, inference, models, ridges_routes, usage};
 
 /// The base whose streams always show their usage.
 const ALWAYS_SHOWS_USAGE: &str = "/inference/v1";
 
-const RUN_ID: &[Param] = &[Param {
+pub(super) const RUN_ID: Param = Param {
     name: "run_id",
     about: "The run, where its id alone is enough. Must agree with whatever else names one.",
     schema: || json!({"type": "string", "format": "uuid"}),
-}];
+};
 
 /// What stands in the way of finding the run.
-const OF_RUN: &[Code] = &[
+pub(super) const OF_RUN: &[Code] = &[
     Code::InvalidRunId,
     Code::RunIdMismatch,
     Code::RunIdRequired,
@@ -43,7 +41,7 @@ const OF_MODEL: &[Code] = &[
     Code::RateLimited,
     Code::Unavailable,
 ];
-const OF_CALL: &[Code] = &[
+pub(super) const OF_CALL: &[Code] = &[
     Code::InvalidModel,
     Code::InvalidRunId,
     Code::RunIdMismatch,
@@ -66,10 +64,10 @@ const OF_CALL: &[Code] = &[
     Code::UpstreamTimeout,
 ];
 
-/// Every base with what is mounted below it: the root, then the bases of the wire format.
+/// Every base with what is mounted below it: the root twice, then the bases of the wire format.
 pub(super) fn mounted(base_paths: &[String]) -> impl Iterator<Item = (&str, &'static [Endpoint])> {
     let bases = base_paths.iter().map(|base| (base.as_str(), BASED));
-    iter::once(("", ROOT)).chain(bases)
+    [("", ROOT), ("", ridges_routes::ENDPOINTS)].into_iter().chain(bases)
 }
 
 /// A handler of model calls to an endpoint.
@@ -230,7 +228,7 @@ static BASED: &[Endpoint] = &[
         spec: Spec {
             id: "listModels",
             summary: "The models that the run may use",
-            query: RUN_ID,
+            query: &[RUN_ID],
             answers: &[Answer::json("The models.", of::<models::List<'static>>)],
             errors: OF_RUN,
             ..Spec::NEW
@@ -243,7 +241,7 @@ static BASED: &[Endpoint] = &[
         spec: Spec {
             id: "retrieveModel",
             summary: "One model that the run may use",
-            query: RUN_ID,
+            query: &[RUN_ID],
             answers: &[Answer::json("The model.", of::<models::Entry<'static>>)],
             errors: OF_MODEL,
             ..Spec::NEW
@@ -254,7 +252,7 @@ static BASED: &[Endpoint] = &[
 const USAGE: Spec = Spec {
     summary: "What the run has spent",
     about: "A call that has just been answered may be seen a moment later.",
-    query: RUN_ID,
+    query: &[RUN_ID],
     answers: &[Answer::json("Its usage.", of::<UsageView>)],
     errors: OF_RUN,
     ..Spec::NEW
@@ -264,7 +262,7 @@ const CALL: Spec = Spec {
     about: "The most that the call can cost is reserved, the body is written anew for the \
             provider, and the answer is the provider's. Fields that are not in the schema are \
             refused, at every level. Bodies may be sent with `content-encoding` gzip or zstd.",
-    query: RUN_ID,
+    query: &[RUN_ID],
     body: Some(Body { required: true, schema: chat_request, example: chat_example }),
     answers: &[Answer {
         status: 200,

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::domain::fault::Code;
 use crate::http::respond::{Manners, status_of_code};
 use crate::http::route::Spec;
-use crate::protocol::error;
+use crate::protocol::style::Style;
+use crate::protocol::{error, ridges};
 
 use super::headers::{self, CALL_HEADERS, REFUSAL};
 use super::{Plane, SCHEMAS};
@@ -18,10 +19,14 @@ const VERDICTS: [u16; 4] = [400, 404, 413, 422];
 const VERDICT: &str = "ProviderVerdict";
 
 /// The codes of each status on this gateway.
-fn by_status(codes: impl Iterator<Item = Code>, manners: Manners) -> BTreeMap<u16, Vec<Code>> {
+fn by_status(
+    codes: impl Iterator<Item = Code>,
+    manners: Manners,
+    style: Style,
+) -> BTreeMap<u16, Vec<Code>> {
     let mut found: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
     for code in codes {
-        let codes = found.entry(status_of_code(code, manners)).or_default();
+        let codes = found.entry(status_of_code(code, manners, style)).or_default();
         if !codes.contains(&code) {
             codes.push(code);
         }
@@ -36,7 +41,7 @@ fn name(status: u16) -> String {
 /// Adds the schemas of errors: one for each status, with every code that it can stand for.
 pub(super) fn add_schemas(schemas: &mut SchemaGenerator, manners: Manners) {
     let any = error::schema(schemas).to_value();
-    for (status, codes) in by_status(Code::ALL.into_iter(), manners) {
+    for (status, codes) in by_status(Code::ALL.into_iter(), manners, Style::default()) {
         let names: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
         let mut kinds: Vec<&str> = codes.iter().map(|code| code.kind()).collect();
         kinds.sort_unstable();
@@ -55,7 +60,11 @@ pub(super) fn add_schemas(schemas: &mut SchemaGenerator, manners: Manners) {
 }
 
 /// The refusals of an endpoint, by their statuses.
-pub(super) fn responses(spec: &Spec, plane: &Plane<'_>) -> Map<String, Value> {
+pub(super) fn responses(
+    spec: &Spec,
+    plane: &Plane<'_>,
+    schemas: &mut SchemaGenerator,
+) -> Map<String, Value> {
     let mut codes: Vec<Code> = plane.errors.iter().chain(spec.errors).copied().collect();
     if spec.credential {
         codes.push(Code::InvalidKey);
@@ -66,19 +75,30 @@ pub(super) fn responses(spec: &Spec, plane: &Plane<'_>) -> Map<String, Value> {
     if !spec.query.is_empty() {
         codes.push(Code::InvalidRequest);
     }
-    let mut found = by_status(codes.into_iter(), plane.manners);
+    let mut found = by_status(codes.into_iter(), plane.manners, spec.style);
     if spec.model_call {
         for status in VERDICTS {
             found.entry(status).or_default();
         }
     }
+    // One shape for all, whatever the status.
+    let shape = match spec.style {
+        Style::Of(_) => None,
+        Style::Ridges => Some(ridges::error_schema(schemas).to_value()),
+    };
     let write = |(status, codes): (u16, Vec<Code>)| {
-        (status.to_string(), response(status, &codes, spec, plane))
+        (status.to_string(), response(status, &codes, spec, plane, shape.as_ref()))
     };
     found.into_iter().map(write).collect()
 }
 
-fn response(status: u16, codes: &[Code], spec: &Spec, plane: &Plane<'_>) -> Value {
+fn response(
+    status: u16,
+    codes: &[Code],
+    spec: &Spec,
+    plane: &Plane<'_>,
+    shape: Option<&Value>,
+) -> Value {
     let names: Vec<String> = codes.iter().map(|code| format!("`{}`", code.as_str())).collect();
     let mut about = names.join(", ");
     let mut schemas = Vec::new();
@@ -91,14 +111,16 @@ fn response(status: u16, codes: &[Code], spec: &Spec, plane: &Plane<'_>) -> Valu
         about.push_str(if about.is_empty() { "" } else { "; or " });
         about.push_str("what the provider finds wrong with the request");
     }
-    let schema = match schemas.as_slice() {
-        [one] => one.clone(),
-        several => json!({"anyOf": several}),
+    let schema = match (shape, schemas.as_slice()) {
+        (Some(one), _) => one.clone(),
+        (None, [one]) => one.clone(),
+        (None, several) => json!({"anyOf": several}),
     };
     let told = plane.headers.iter().filter(|_| spec.credential);
     let more = match status {
         401 => Some("www-authenticate"),
         409 | 429 | 502 | 503 => Some("retry-after"),
+        400 if codes.contains(&Code::RunNotActive) => Some("retry-after"),
         _ => None,
     };
     let metered = CALL_HEADERS.iter().filter(|_| spec.model_call);

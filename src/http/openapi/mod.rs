@@ -78,10 +78,12 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn paths(&mut self) -> Map<String, Value> {
         let mut paths = Map::new();
+        let usual = self.plane.mounted.iter().position(|(base, _)| !base.is_empty());
         for (position, (base, endpoints)) in self.plane.mounted.iter().enumerate() {
-            // Names are unique: those below the first two bases, the root and the usual one, are
+            // Names are unique: those below the root and the first other base, the usual one, are
             // the plain ones.
-            let suffix = if position < 2 { String::new() } else { base.replace('/', "_") };
+            let plain = base.is_empty() || Some(position) == usual;
+            let suffix = if plain { String::new() } else { base.replace('/', "_") };
             for endpoint in *endpoints {
                 let path = format!("{base}{}", endpoint.path).replace(":.+}", "}");
                 let item = paths.entry(path.clone()).or_insert_with(|| json!({}));
@@ -152,7 +154,7 @@ impl Writer<'_> {
     }
 
     fn responses(&mut self, spec: &Spec) -> Value {
-        let mut responses = errors::responses(spec, self.plane);
+        let mut responses = errors::responses(spec, self.plane, &mut self.schemas);
         for answer in spec.answers {
             responses.insert(answer.status.to_string(), self.answer(answer));
         }

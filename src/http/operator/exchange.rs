@@ -19,6 +19,7 @@ use crate::gateway::inference::Standing;
 use crate::http::request_id::request_id;
 use crate::http::route::Param;
 use crate::http::{decode, respond};
+use crate::protocol::style::Style;
 
 use super::Operator;
 use super::fields::invalid;
@@ -49,7 +50,7 @@ impl Exchange {
         work: impl Future<Output = Result<HttpResponse, Fault>>,
     ) -> HttpResponse {
         let manners = self.operator.manners;
-        let answer = respond::guarded(&self.id, manners, async {
+        let answer = respond::guarded(&self.id, manners, Style::default(), async {
             work.await.unwrap_or_else(|fault| {
                 respond::refuse(&fault, &self.id, manners, &Standing::default())
             })

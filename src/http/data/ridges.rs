@@ -1,0 +1,205 @@
+//! The gateway API of Ridges: its shapes around the same calls.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+
+use crate::catalog::{Kind, Target};
+use crate::domain::budget::{Balance, Unit};
+use crate::domain::fault::{Code, Fault};
+use crate::gateway::caller::{Identity, Presented};
+use crate::gateway::inference::{ModelCall, Reply, Standing};
+use crate::protocol::format::Format;
+use crate::protocol::ridges::{
+    Asked, Embedding, EmbeddingModel, Exact, InferenceModel, Shape, Usage, embedding_answer,
+    inference_answer, to_chat,
+};
+use crate::protocol::style::Style;
+
+use super::super::respond::{answer, hang_up, refuse, tell_standing};
+use super::inference::read;
+use super::{Plane, answered_in, presented, usage};
+
+/// What the endpoints for model calls differ in.
+struct Endpoint {
+    /// Its path, as it is written down.
+    name: &'static str,
+    format: Format,
+    told: fn(&[u8], Shape) -> Option<Vec<u8>>,
+}
+
+static INFERENCE: Endpoint =
+    Endpoint { name: "/api/inference", format: Format::Chat, told: inference_answer };
+static EMBEDDING: Endpoint =
+    Endpoint { name: "/api/embedding", format: Format::Embeddings, told: embedding_answer };
+
+/// `POST /api/inference`
+pub(super) async fn inference(
+    request: HttpRequest,
+    payload: web::Payload,
+    plane: web::Data<Plane>,
+) -> HttpResponse {
+    serve(request, payload, plane, &INFERENCE, async |presented, body, plane, standing| {
+        let read = || to_chat(body);
+        Ok(plane.gateway.understand(presented, standing, read).await?.1)
+    })
+    .await
+}
+
+/// `POST /api/embedding`
+pub(super) async fn embedding(
+    request: HttpRequest,
+    payload: web::Payload,
+    plane: web::Data<Plane>,
+) -> HttpResponse {
+    serve(request, payload, plane, &EMBEDDING, async |presented, body, plane, standing| {
+        let read = || Embedding::read(body);
+        let (identity, mut asked) = plane.gateway.understand(presented, standing, read).await?;
+        if asked.model.is_none() {
+            let model = first_embedder(plane, identity, presented, &asked, standing).await?;
+            asked.model = Some(model.into());
+        }
+        Ok(asked.into_asked())
+    })
+    .await
+}
+
+/// The model for whoever names none: the first that the run may use.
+async fn first_embedder(
+    plane: &Plane,
+    identity: Identity,
+    presented: &Presented,
+    asked: &Embedding<'_>,
+    standing: &mut Standing,
+) -> Result<String, Fault> {
+    let gateway = &plane.gateway;
+    let run = gateway.name_run(identity, presented, &asked.run_names()).await?.run;
+    standing.run = Some(run.id);
+    let targets = gateway.targets_of(&run);
+    let first = targets.iter().find(|target| target.kind == Kind::Embedding);
+    first.map(|target| target.model.clone()).ok_or_else(|| {
+        gateway.refusals.count(run.id, Code::InvalidModel);
+        let says = "This run has no model for embeddings. Ask its operator for one.";
+        Fault::new(Code::InvalidModel, says).param("model")
+    })
+}
+
+/// Serves a model call that `ask` translates into one of OpenAI's formats.
+async fn serve(
+    request: HttpRequest,
+    mut payload: web::Payload,
+    plane: web::Data<Plane>,
+    endpoint: &'static Endpoint,
+    ask: impl AsyncFnOnce(&Presented, &[u8], &Plane, &mut Standing) -> Result<Asked, Fault>,
+) -> HttpResponse {
+    answered_in(Style::Ridges, &request, &plane, async |id, standing| {
+        let mut held = None;
+        let body = match read(&request, &mut payload, &plane, &mut held).await {
+            Ok(body) => body,
+            Err(fault) => {
+                return Ok(hang_up(refuse(&fault, id, plane.manners, standing), payload));
+            }
+        };
+        let presented = presented(&request)?;
+        let Asked { body, shape } = ask(&presented, &body, &plane, standing).await?;
+        let call = ModelCall {
+            request_id: id,
+            presented: &presented,
+            body: Bytes::from(body),
+            format: endpoint.format,
+            betas: None,
+            endpoint: endpoint.name,
+            always_show_usage: false,
+        };
+        let reply = Box::pin(plane.gateway.infer(&plane.client, call, standing)).await?;
+        let told = match reply {
+            Reply::Whole(bytes) => (endpoint.told)(&bytes, shape),
+            Reply::Stream(_) => None,
+        };
+        let told = told.ok_or_else(|| {
+            Fault::new(
+                Code::UpstreamError,
+                "The model's answer does not fit this endpoint: it is empty, or calls a tool with \
+                 arguments that are no JSON object. It has been paid for; another try may differ.",
+            )
+        })?;
+        let mut builder = answer(StatusCode::OK, id, plane.manners);
+        tell_standing(&mut builder, standing);
+        builder.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+        Ok(builder.body(told))
+    })
+    .await
+}
+
+/// `GET /api/usage`
+pub(super) async fn spent(request: HttpRequest, plane: web::Data<Plane>) -> HttpResponse {
+    answered_in(Style::Ridges, &request, &plane, async |id, standing| {
+        let record = usage::record(&request, &plane, standing).await?;
+        let balance: Balance = record.balance(Unit::Usd).copied().unwrap_or_default();
+        Ok(answer(StatusCode::OK, id, plane.manners).json(Usage::of(&balance)))
+    })
+    .await
+}
+
+/// `GET /api/inference-models`
+pub(super) async fn inference_models(
+    request: HttpRequest,
+    plane: web::Data<Plane>,
+) -> HttpResponse {
+    answered_in(Style::Ridges, &request, &plane, async |id, standing| {
+        let targets = targets(&request, &plane, standing, Kind::Chat).await?;
+        let models: Vec<_> = targets.iter().map(|target| model(target)).collect();
+        Ok(answer(StatusCode::OK, id, plane.manners).json(models))
+    })
+    .await
+}
+
+/// `GET /api/embedding-models`
+pub(super) async fn embedding_models(
+    request: HttpRequest,
+    plane: web::Data<Plane>,
+) -> HttpResponse {
+    answered_in(Style::Ridges, &request, &plane, async |id, standing| {
+        let targets = targets(&request, &plane, standing, Kind::Embedding).await?;
+        let priced = |model| EmbeddingModel { model, pricing_mode: "per_token" };
+        let models: Vec<_> = targets.iter().map(|target| priced(model(target))).collect();
+        Ok(answer(StatusCode::OK, id, plane.manners).json(models))
+    })
+    .await
+}
+
+/// The models of a kind: those of the run, if one is named, else all that are configured.
+async fn targets(
+    request: &HttpRequest,
+    plane: &Plane,
+    standing: &mut Standing,
+    kind: Kind,
+) -> Result<Vec<Arc<Target>>, Fault> {
+    let gateway = &plane.gateway;
+    let presented = presented(request)?;
+    let identity = gateway.authenticate(&presented).await?;
+    let mut targets = match identity {
+        Identity::Anonymous if presented.named_runs.is_empty() => gateway.targets(),
+        identity => {
+            let run = gateway.name_run(identity, &presented, &[]).await?.run;
+            standing.run = Some(run.id);
+            gateway.targets_of(&run)
+        }
+    };
+    targets.retain(|target| target.kind == kind);
+    Ok(targets)
+}
+
+fn model(target: &Target) -> InferenceModel<'_> {
+    let prices = &target.prices.base;
+    InferenceModel {
+        name: &target.model,
+        external_name: &target.upstream_model,
+        max_input_tokens: target.context_window,
+        cost_usd_per_million_input_tokens: Exact(prices.input.decimal()),
+        cost_usd_per_million_output_tokens: Exact(prices.output.decimal()),
+    }
+}

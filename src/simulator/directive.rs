@@ -10,7 +10,7 @@
 //! | `status=N` | answer this status (300–599) with OpenAI's error body |
 //! | `retry_after=V`, `echo=V` | with an error: the `retry-after` header; text in its message |
 //! | `html` | the error body is HTML; 502 when no `status` is given |
-//! | `tokens=N` | natural length in tokens (1–10000000; JSON answers have at least 5) |
+//! | `tokens=N` | natural length in tokens (1–10000000); JSON has at least 5, and no schema |
 //! | `delay_ms=N`, `chunk_delay_ms=N` | before the head; between streamed events |
 //! | `stall=head`, `stall=body` | never answer; stop after the role event or half of the body |
 //! | `cut=N` | close after N streamed events; unstreamed, after half of the announced body |

@@ -164,6 +164,12 @@ fn text(
         true => u64::MAX,
         false => facts.directives.tokens.unwrap_or(drawn),
     };
+    if let Some(schema) = request.schema()
+        && !facts.directives.endless
+        && facts.directives.tokens.is_none()
+    {
+        return structured(request, tool::value(schema, &mut numbers), tokenizer, limit);
+    }
     let words = Words::new(numbers, natural, limit, request.wants_json());
     if !facts.directives.endless
         && let Some(stopped) = stopped(request, words.clone())
@@ -190,9 +196,33 @@ fn stopped(request: &ChatRequest<'_>, mut words: Words) -> Option<String> {
     while let Some(piece) = words.next_piece() {
         text.push_str(piece);
     }
-    let end = request.stops().filter_map(|stop| text.find(stop)).min()?;
+    let end = first_stop(request, &text)?;
     text.truncate(end);
     Some(text)
+}
+
+/// Where in `text` the first stop sequence begins.
+fn first_stop(request: &ChatRequest<'_>, text: &str) -> Option<usize> {
+    request.stops().filter_map(|stop| text.find(stop)).min()
+}
+
+/// An answer that is the value of a schema, as far as it may go.
+fn structured(
+    request: &ChatRequest<'_>,
+    mut value: String,
+    tokenizer: Tokenizer,
+    limit: u64,
+) -> Choice {
+    if let Some(end) = first_stop(request, &value) {
+        value.truncate(end);
+    }
+    let mut finish = Finish::Stop;
+    if tokenizer.count(&value) > limit {
+        finish = Finish::Length;
+        cut(&mut value, tokenizer, limit);
+    }
+    let tokens = tokenizer.count(&value);
+    Choice { call: None, tokens, source: Source::Fixed(value, 0), finish }
 }
 
 fn call(function: &Function<'_>, tokenizer: Tokenizer, mut numbers: Numbers, limit: u64) -> Choice {

@@ -53,6 +53,14 @@ struct StreamOptions {
 struct ResponseFormat<'a> {
     #[serde(rename = "type", borrow)]
     kind: Option<Text<'a>>,
+    #[serde(borrow)]
+    json_schema: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct NamedSchema<'a> {
+    #[serde(borrow)]
+    schema: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -157,6 +165,14 @@ impl<'a> ChatRequest<'a> {
     pub(super) fn wants_json(&self) -> bool {
         let format = self.response_format.as_ref().and_then(|format| format.kind.as_ref());
         matches!(format.map(|kind| &*kind.0), Some("json_object" | "json_schema"))
+    }
+
+    /// The schema that the answer must satisfy, unless it is of a shape that is not understood.
+    pub(super) fn schema(&self) -> Option<&'a RawValue> {
+        let format = self.response_format.as_ref()?;
+        format.kind.as_ref().filter(|kind| kind.0 == "json_schema")?;
+        let named: NamedSchema<'a> = serde_json::from_str(format.json_schema?.get()).ok()?;
+        named.schema
     }
 
     /// Whether the answer is streamed.

@@ -102,6 +102,20 @@ async fn usage_is_the_count_of_what_was_said() {
 }
 
 #[actix_web::test]
+async fn a_schema_is_answered_with_a_value_of_it() {
+    let schema = json!({"type": "object", "required": ["city", "sunny"], "properties": {
+        "city": {"type": "string"}, "sunny": {"type": "boolean"}, "left_out": {}}});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": schema}});
+    let answer = ask("hello", json!({"response_format": format})).await.json();
+    let value: Value = serde_json::from_str(content(&answer)).unwrap();
+    assert!(value["city"].is_string() && value["sunny"] == true, "{value}");
+    assert!(value.get("left_out").is_none() && finish(&answer) == "stop", "{answer}");
+    let short = json!({"response_format": format, "max_tokens": 3});
+    let answer = ask("hello", short).await.json();
+    assert!(number(&answer, "/usage/completion_tokens") <= 3 && finish(&answer) == "length");
+}
+
+#[actix_web::test]
 async fn a_maximum_cuts_the_text_and_says_so() {
     let check = async |more: Value, tokens: i64, reason: &str| {
         let answer = ask("[[sim tokens=40]]", more).await.json();

@@ -1,6 +1,6 @@
-//! Calls of the tools that a request offers: which, and with what arguments.
+//! Calls of the tools that a request offers: which, and with what arguments; and values of schemas.
 //!
-//! Arguments satisfy the `required` properties of the tool's schema by their simple type, and
+//! Values satisfy the `required` properties of the tool's schema by their simple type, and
 //! nothing more. It does not know any tool, nor what a call of it would do.
 
 use std::collections::BTreeMap;
@@ -106,6 +106,13 @@ pub(super) fn arguments(function: &Function<'_>, numbers: &mut Numbers) -> Strin
     let mut out = String::new();
     let schema = function.parameters.map_or_else(Schema::default, schema);
     write_object(&schema, numbers, &mut out, 0);
+    out
+}
+
+/// A value of the schema `raw`, as JSON text.
+pub(super) fn value(raw: &RawValue, numbers: &mut Numbers) -> String {
+    let mut out = String::new();
+    write_value(Some(raw), numbers, &mut out, 0);
     out
 }
 

@@ -11,8 +11,13 @@ from agents import (
     function_tool,
 )
 from plane import HELLO, TOOL_PROMPT, Client, Run, raises
+from pydantic import BaseModel
 
 client = Client("openai-agents")
+
+
+class City(BaseModel):
+    city: str
 
 
 def agent(kind=OpenAIResponsesModel, key=client.run.key, **more):
@@ -55,6 +60,12 @@ def tools():
         assert Runner.run_sync(agent(kind, tools=[weather]), TOOL_PROMPT).final_output and asked
 
 
+def structured():
+    for kind in (OpenAIResponsesModel, OpenAIChatCompletionsModel):
+        result = Runner.run_sync(agent(kind, output_type=City), HELLO)
+        assert result.final_output.city
+
+
 def error(kind, status, key):
     raises(kind, lambda: Runner.run_sync(agent(key=key), HELLO), status)
 
@@ -85,6 +96,7 @@ def error_429():
 client.call("chat", whole(OpenAIChatCompletionsModel))
 client.call("chat streamed", streamed(OpenAIChatCompletionsModel))
 client.call("tools", tools)
+client.call("structured output", structured)
 client.call("responses", whole(OpenAIResponsesModel))
 client.call("responses streamed", streamed(OpenAIResponsesModel))
 client.call("error 401", error_401)

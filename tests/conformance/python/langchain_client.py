@@ -4,8 +4,15 @@ import openai
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from plane import HELLO, TOOL_PROMPT, Client, Run, raises
+from pydantic import BaseModel
 
 client = Client("langchain-openai")
+
+
+class City(BaseModel):
+    """A city."""
+
+    city: str
 
 
 @tool
@@ -46,6 +53,11 @@ def tools():
         assert bound.invoke(ask).text
 
 
+def structured():
+    answer = model().with_structured_output(City).invoke(HELLO)
+    assert answer.city
+
+
 def embeddings():
     embedder = OpenAIEmbeddings(
         model="text-embedding-3-small", api_key=client.run.key, tiktoken_enabled=False,
@@ -84,6 +96,7 @@ def error_429():
 client.call("chat", whole(False))
 client.call("chat streamed", streamed(False))
 client.call("tools", tools)
+client.call("structured output", structured)
 client.call("embeddings", embeddings)
 client.call("responses", whole(True))
 client.call("responses streamed", streamed(True))

@@ -20,9 +20,6 @@ use super::super::openapi::EVENT_STREAM;
 use super::super::respond::{answer, hang_up, refuse, tell_standing};
 use super::{Plane, answered_in, presented};
 
-/// Writes an answer in another shape, if it is what was expected.
-type Reshape = fn(&[u8]) -> Option<Vec<u8>>;
-
 /// What is made of an answer for a client that sees less of it; `None` leaves it as it is.
 type Reshape = fn(&[u8]) -> Option<Vec<u8>>;
 

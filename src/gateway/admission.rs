@@ -20,6 +20,7 @@ use crate::domain::settlement::Terms;
 use crate::domain::usage::Tokens;
 use crate::ledger::Grant;
 use crate::ledger::queue::Turn;
+use crate::protocol::format::Format;
 use crate::protocol::request::Request;
 
 use super::caller::{Caller, invalid_key, run_not_found};
@@ -293,7 +294,9 @@ impl Attempt<'_> {
                 output_bound: self.output.times(choices),
                 context_window: target.most_input(self.call.request.shape),
                 output_maximum: target.max_output.times(choices),
-                hidden_reasoning: target.hidden_reasoning,
+                // Messages may ask any model to think, and what is shown of that is a summary.
+                hidden_reasoning: target.hidden_reasoning
+                    || self.call.request.format == Format::Messages,
                 unknown_usage: self.gateway.policy.unknown_usage,
             },
         }

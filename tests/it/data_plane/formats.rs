@@ -287,7 +287,7 @@ async fn errors_have_the_shape_of_the_format_also_within_a_stream() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_cannot_be_translated_is_a_failure_that_is_paid() {
-    // A tool call whose function has no name fits no message.
+    // The usage can be read, the choices cannot.
     let chat = json!({"model": "gpt-4o-mini", "choices": "none",
         "usage": {"prompt_tokens": 9, "completion_tokens": 3}});
     let provider = ScriptedProvider::answering(

@@ -17,6 +17,14 @@ async fn connect_from(from: &str, at: SocketAddr) -> TcpStream {
     socket.connect(at).await.unwrap()
 }
 
+/// A connection that has its place, since it was served on it, and keeps it.
+async fn take_place_from(from: &str, at: SocketAddr) -> TcpStream {
+    let mut socket = connect_from(from, at).await;
+    socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: gateway\r\n\r\n").await.unwrap();
+    assert_eq!(read_answer(&mut socket).await.statuses, [200]);
+    socket
+}
+
 /// Whether a fresh connection is served; if it is not, it is told why.
 async fn is_served(from: &str, at: SocketAddr) -> bool {
     let mut socket = connect_from(from, at).await;
@@ -48,7 +56,7 @@ async fn connections_beyond_the_limit_are_told_so_and_the_control_plane_still_an
     let scene = Scene::new(&[("MAX_CONNECTIONS", "20")]).await;
     let mut idle = Vec::new();
     for _ in 0..20 {
-        idle.push(connect_from("127.0.0.1", scene.at()).await);
+        idle.push(take_place_from("127.0.0.1", scene.at()).await);
     }
     until_served("127.0.0.1", scene.at(), false).await;
     assert!(!is_served("127.0.0.2", scene.at()).await, "the limit is everybody's");
@@ -64,7 +72,7 @@ async fn an_address_takes_no_more_than_its_places_and_the_others_keep_theirs() {
     let scene = Scene::new(&[("MAX_CONNECTIONS_PER_ADDRESS", "5")]).await;
     let mut idle = Vec::new();
     for _ in 0..5 {
-        idle.push(connect_from("127.0.0.9", scene.at()).await);
+        idle.push(take_place_from("127.0.0.9", scene.at()).await);
     }
     until_served("127.0.0.9", scene.at(), false).await;
     assert!(is_served("127.0.0.1", scene.at()).await);

@@ -7,14 +7,13 @@ use anyhow::Context as _;
 
 use crate::config::Config;
 use crate::domain::budget::Unit;
-use crate::domain::settlement::CostSource;
 use crate::gateway::Mode;
-use crate::gateway::call::CallReport;
 use crate::ledger::{Ledger, Page, RunRecord};
 use crate::server;
 
 use super::print;
 use super::stop::{asked_to_stop, stop};
+use super::teller::Teller;
 
 /// Runs of the summary at exit.
 const SUMMARY_RUNS: u32 = 100;
@@ -25,7 +24,8 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     if config.database_url.is_some() {
         print::err(format_args!("note: DATABASE_URL is ignored by `rungate dev`"));
     }
-    let running = server::start(config, Mode::Dev, Some(Box::new(|call| tell(&call))))
+    let (teller, hear) = Teller::start()?;
+    let running = server::start(config, Mode::Dev, Some(Box::new(hear)))
         .await
         .context("the gateway did not start")?;
     let run = running.gateway.default_run.map(|run| run.to_string()).unwrap_or_default();
@@ -33,6 +33,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let hurry = asked_to_stop().await?;
     let ledger = std::sync::Arc::clone(&running.gateway.ledger);
     let exit = stop(running, config.shutdown_grace, hurry).await;
+    teller.finish();
     say_goodbye(ledger.as_ref()).await;
     Ok(exit)
 }
@@ -79,27 +80,6 @@ Each call is told below with its cost. Ctrl-C ends it and sums up.
 /// What has to stand before a command in another terminal for it to find this control plane.
 fn control_url(admin: SocketAddr) -> String {
     if admin == USUAL_ADMIN { String::new() } else { format!("RUNGATE_URL=http://{admin} ") }
-}
-
-/// One line for each ended call.
-fn tell(call: &CallReport) {
-    let note = match call.charge.source {
-        CostSource::Usage => "",
-        CostSource::Estimate => " (estimated: the provider told no usage)",
-        CostSource::WorstCase => " (worst case: nobody knows what was served)",
-        CostSource::None => " (nothing was bought)",
-    };
-    print::out(format_args!(
-        "run {run}  {status}  {model:<20}  {input:>6} in / {output:>6} out  ${cost:<12}  ${left} \
-         left{note}",
-        run = call.run,
-        status = call.status,
-        model = call.model,
-        input = call.charge.usage.input(),
-        output = call.charge.usage.output,
-        cost = call.charge.cost.to_string(),
-        left = call.remaining
-    ));
 }
 
 async fn say_goodbye(ledger: &dyn Ledger) {

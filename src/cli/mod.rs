@@ -28,6 +28,7 @@ mod runs;
 mod models;
 mod usage;
 mod env;
+mod teller;
 mod dev;
 mod health;
 mod ledger;

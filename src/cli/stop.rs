@@ -44,6 +44,8 @@ async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
 
 /// Stops a gateway, tells on standard output and in the log how it goes, and says how it ended.
 pub(super) async fn stop(running: Running, grace: Duration, hurry: CancellationToken) -> ExitCode {
+    // First, so that whoever reads the line finds it true.
+    running.give_notice();
     say_what_is_awaited(&running.gateway, grace);
     let waits = hurry.clone();
     let telling = tokio::spawn(async move {

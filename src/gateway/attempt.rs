@@ -31,7 +31,7 @@ type Head = Pin<Box<dyn Future<Output = Result<Response, SendError>> + Send>>;
 /// A request on its way. Dropped while it is – the client has gone – it leaves the answer to a task
 /// that reads it to its usage.
 struct OnItsWay {
-    waiting: Option<(Head, OpenCall)>,
+    waiting: Option<(Head, Box<OpenCall>)>,
     sent: Sent,
     stream: bool,
     end: Instant,
@@ -48,7 +48,7 @@ pub(super) enum Missed {
 
 /// An attempt that bought nothing. Dropped, it is released.
 pub(super) struct Missing {
-    pub(super) call: OpenCall,
+    pub(super) call: Box<OpenCall>,
     pub(super) miss: Miss,
     /// What the client hears if there is no other attempt.
     pub(super) fault: Fault,
@@ -59,7 +59,7 @@ pub(super) struct Missing {
 /// One attempt.
 pub(super) async fn attempt(
     client: &Client,
-    call: OpenCall,
+    call: Box<OpenCall>,
     outbound: &Outbound,
     show_usage: bool,
     end: Instant,
@@ -87,7 +87,7 @@ pub(super) async fn attempt(
 }
 
 impl OnItsWay {
-    async fn head(&mut self) -> Result<(OpenCall, Response), Missed> {
+    async fn head(&mut self) -> Result<(Box<OpenCall>, Response), Missed> {
         let nothing = || Failed { fault: failure::broken(), charge: Charge::NOTHING };
         let Some((head, call)) = &mut self.waiting else { return Err(Missed::Over(nothing())) };
         let outcome = tokio::select! {
@@ -167,7 +167,7 @@ fn is_event_stream(response: &Response) -> bool {
 }
 
 /// What becomes of a call whose answer failed with its status.
-async fn refused(mut call: OpenCall, response: Response, end: Instant) -> Missed {
+async fn refused(mut call: Box<OpenCall>, response: Response, end: Instant) -> Missed {
     let status = response.status();
     let retry_after = response
         .headers()

@@ -62,7 +62,8 @@ pub struct InputCount {
     pub shape: InputShape,
 }
 
-/// An admitted call: one attempt to have it answered, and then perhaps the next.
+/// An admitted call: one attempt to have it answered, and then perhaps the next. Boxed wherever it
+/// goes, since it is handed on many times.
 pub struct OpenCall {
     /// Its run.
     pub run: Arc<KnownRun>,
@@ -109,11 +110,11 @@ impl OpenCall {
         target: Arc<Target>,
         admitted: Admitted,
         permit: Permit,
-    ) -> Self {
+    ) -> Box<Self> {
         let busy = Busy::with(&gateway, Work::Call);
         let Admitted { grant, terms, caching, turn, .. } = admitted;
         let Caller { run, authority } = caller;
-        Self {
+        Box::new(Self {
             cut: run.cut_token(grant.attempt()),
             run,
             request_id,
@@ -138,7 +139,7 @@ impl OpenCall {
             saw_output: false,
             _permit: permit,
             _busy: busy,
-        }
+        })
     }
 
     /// The gateway that made the call.
@@ -246,7 +247,12 @@ impl OpenCall {
     }
 
     /// Ends the call: prices it, settles it, tells of it.
-    pub fn finish(mut self, ending: Ending, status: u16, served_model: Option<&str>) -> Charge {
+    pub fn finish(
+        mut self: Box<Self>,
+        ending: Ending,
+        status: u16,
+        served_model: Option<&str>,
+    ) -> Charge {
         self.end(ending, status, served_model)
     }
 

@@ -42,7 +42,7 @@ impl Missing {
 /// What the client hears if there is no answer; the call is settled then.
 pub async fn exchange(
     client: Client,
-    mut call: OpenCall,
+    mut call: Box<OpenCall>,
     outbound: Outbound,
     show_usage: bool,
 ) -> Result<Answer, Failed> {
@@ -84,7 +84,7 @@ async fn again(
     made: u32,
     pause: Duration,
     end: Instant,
-) -> Result<OpenCall, Failed> {
+) -> Result<Box<OpenCall>, Failed> {
     let resumes = Instant::now() + pause;
     let gateway = Arc::clone(missing.call.gateway());
     let cut = missing.call.cut.clone();

@@ -98,7 +98,7 @@ pub struct Gateway {
     pub refusals: Refusals,
     /// The run of calls that name none, in dev mode.
     pub default_run: Option<RunId>,
-    access: HashMap<&'static str, Access>,
+    access: HashMap<&'static str, Arc<Access>>,
     tasks: TaskTracker,
     main: Handle,
     on_call: Option<OnCall>,
@@ -142,7 +142,8 @@ pub struct Parts {
 impl Gateway {
     /// Puts a gateway together.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let access = parts.access.into_iter().map(|access| (access.provider.name, access));
+        let access =
+            parts.access.into_iter().map(|access| (access.provider.name, Arc::new(access)));
         Arc::new(Self {
             mode: parts.mode,
             policy: parts.policy,
@@ -167,7 +168,7 @@ impl Gateway {
     }
 
     /// The access to a provider, if it is configured.
-    pub fn access(&self, provider: &str) -> Option<&Access> {
+    pub fn access(&self, provider: &str) -> Option<&Arc<Access>> {
         self.access.get(provider)
     }
 

@@ -47,7 +47,7 @@ type Shared = Arc<Mutex<Option<Metered>>>;
 struct Metered {
     incoming: Incoming,
     meter: StreamMeter,
-    call: Option<OpenCall>,
+    call: Option<Box<OpenCall>>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     closing: Option<Closing>,
     client_gone: bool,
@@ -81,7 +81,7 @@ enum Step {
 impl Relay {
     pub(super) fn new(
         incoming: Incoming,
-        call: OpenCall,
+        call: Box<OpenCall>,
         show_usage: bool,
         deadline: Instant,
     ) -> Self {

@@ -21,7 +21,7 @@ pub(super) struct Whole {
 
 struct Reading {
     incoming: Incoming,
-    call: OpenCall,
+    call: Box<OpenCall>,
     bytes: BytesMut,
     /// A stream was promised to the client; one piece is no answer to that.
     streamed: bool,
@@ -44,7 +44,7 @@ enum Read {
 }
 
 impl Whole {
-    pub(super) fn new(incoming: Incoming, call: OpenCall, streamed: bool) -> Self {
+    pub(super) fn new(incoming: Incoming, call: Box<OpenCall>, streamed: bool) -> Self {
         let bytes = BytesMut::new();
         Self { reading: Some(Reading { incoming, call, bytes, streamed }) }
     }

@@ -10,7 +10,7 @@ pub mod decode;
 pub mod usage_view;
 pub mod catalogue_view;
 mod route;
-mod openapi;
+pub mod openapi;
 pub mod data;
 
 pub mod operator;

@@ -24,6 +24,14 @@ use super::request_id::REQUEST_ID;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+// Of most answers; a name that is text would be read anew for each.
+const X_RUN_ID: HeaderName = HeaderName::from_static("x-run-id");
+const X_RUN_REMAINING: HeaderName = HeaderName::from_static("x-run-remaining-usd");
+const X_RUN_COST: HeaderName = HeaderName::from_static("x-run-cost-usd");
+const X_RUN_SPENT: HeaderName = HeaderName::from_static("x-run-spent-usd");
+const X_MODE: HeaderName = HeaderName::from_static("x-rungate-mode");
+const X_SERVED_MODEL: HeaderName = HeaderName::from_static("x-served-model");
+
 /// What answers depend on besides the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Manners {
@@ -38,7 +46,7 @@ pub fn answer(status: StatusCode, request_id: &str, manners: Manners) -> HttpRes
     let mut builder = HttpResponse::build(status);
     builder.insert_header((REQUEST_ID, request_id));
     if manners.dev {
-        builder.insert_header(("x-rungate-mode", "dev"));
+        builder.insert_header((X_MODE, "dev"));
     }
     builder
 }
@@ -132,20 +140,20 @@ pub async fn guarded(
 /// Says in headers what is known of the run, its rate and this call's cost.
 pub fn tell_standing(builder: &mut HttpResponseBuilder, standing: &Standing) {
     if let Some(run) = standing.run {
-        builder.insert_header(("x-run-id", run.to_string()));
+        builder.insert_header((X_RUN_ID, run.to_string()));
     }
     if let Some(balance) = &standing.balance {
-        builder.insert_header(("x-run-remaining-usd", balance.available().to_string()));
+        builder.insert_header((X_RUN_REMAINING, balance.available().to_string()));
         if let Some(charge) = &standing.charge {
             let spent = Usd::from_decimal(balance.spent).unwrap_or_default().normalized();
-            builder.insert_header(("x-run-cost-usd", charge.cost.to_string()));
-            builder.insert_header(("x-run-spent-usd", spent.to_string()));
+            builder.insert_header((X_RUN_COST, charge.cost.to_string()));
+            builder.insert_header((X_RUN_SPENT, spent.to_string()));
         }
     }
     if let Some(model) = &standing.served_model
         && let Ok(value) = HeaderValue::from_str(model)
     {
-        builder.insert_header((HeaderName::from_static("x-served-model"), value));
+        builder.insert_header((X_SERVED_MODEL, value));
     }
     if let Some(output) = standing.lowered_output {
         builder.insert_header(("x-run-max-output-tokens", output.to_string()));

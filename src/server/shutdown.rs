@@ -60,6 +60,14 @@ impl Patience<'_> {
 }
 
 impl Running {
+    /// From now on it is not ready and, where no notice is given, it admits nothing.
+    pub fn give_notice(&self) {
+        self.gateway.leave();
+        if self.notice.is_zero() {
+            self.gateway.drain();
+        }
+    }
+
     /// Gives notice, drains and stops. From the first moment on it is not ready; once the notice is
     /// over nothing is admitted. Whatever has not ended within the grace is cut and booked.
     pub async fn shutdown(self, grace: Duration) -> ShutdownReport {
@@ -74,7 +82,7 @@ impl Running {
         hurry: &CancellationToken,
     ) -> ShutdownReport {
         let patience = Patience { hurry, since: OnceLock::new() };
-        self.gateway.leave();
+        self.give_notice();
         tokio::select! {
             () = sleep(self.notice) => {}
             () = patience.lost() => {}

@@ -58,7 +58,7 @@ impl Trust {
 /// A client for one worker. Its connections are driven by the worker that made them, so each
 /// worker has its own and none is woken for another's bytes.
 #[derive(Clone)]
-pub struct Client(legacy::Client<InTime, Outgoing>);
+pub struct Client(Arc<legacy::Client<Connect, Outgoing>>);
 
 impl Client {
     /// A client without connections, whose connecting ends after `connect`, TLS included.
@@ -76,8 +76,8 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .pool_max_idle_per_host(POOL_IDLE_PER_HOST)
-            .build(InTime { inner, limit: connect });
-        Self(client)
+            .build(Connect(Arc::new(InTime { inner, limit: connect })));
+        Self(Arc::new(client))
     }
 
     /// Sends a request, signed with the gateway's name.
@@ -102,8 +102,11 @@ pub(super) fn is_timeout(error: &legacy::Error) -> bool {
     false
 }
 
-/// Connects, or fails when its time is over.
+/// How connections are made: shared, because the library takes a copy along with each request.
 #[derive(Clone)]
+struct Connect(Arc<InTime>);
+
+/// Connects, or fails when its time is over.
 struct InTime {
     inner: HttpsConnector<HttpConnector>,
     limit: Duration,
@@ -112,17 +115,24 @@ struct InTime {
 type Connected = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
 type BoxError = Box<dyn Error + Send + Sync>;
 
-impl Service<Uri> for InTime {
+impl Service<Uri> for Connect {
     type Response = Connected;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Connected, BoxError>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(context)
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = tokio::time::timeout(self.limit, self.inner.call(uri));
-        Box::pin(async move { connecting.await? })
+        let InTime { inner, limit } = &*self.0;
+        let (mut inner, limit) = (inner.clone(), *limit);
+        Box::pin(async move {
+            let connecting = async {
+                std::future::poll_fn(|context| inner.poll_ready(context)).await?;
+                inner.call(uri).await
+            };
+            tokio::time::timeout(limit, connecting).await?
+        })
     }
 }

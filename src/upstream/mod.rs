@@ -41,7 +41,6 @@ pub struct Deadlines {
 }
 
 /// A provider with the key and the address that the operator gave it.
-#[derive(Clone)]
 pub struct Access {
     /// Which provider.
     pub provider: &'static Provider,
@@ -50,7 +49,6 @@ pub struct Access {
 }
 
 /// Where calls of a format go, and what shows who sends them.
-#[derive(Clone)]
 struct Endpoint {
     format: Format,
     uri: Uri,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use actix_web::http::header::{HeaderMap, UPGRADE};
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::Bytes;
 
 use crate::domain::fault::{Code, Fault};
 use crate::domain::key::Credential;
@@ -15,6 +14,7 @@ use crate::limits::bodies::Bodies;
 use crate::protocol::style::Style;
 use crate::upstream::Client;
 
+use super::openapi::Document;
 use super::request_id::request_id;
 use super::respond::{self, Manners, guarded, refuse};
 use super::route;
@@ -44,7 +44,7 @@ pub struct Plane {
     /// What all workers count of large bodies.
     pub bodies: Arc<Bodies>,
     /// What [`document`] wrote.
-    pub document: Bytes,
+    pub document: Document,
 }
 
 /// Mounts the data plane.

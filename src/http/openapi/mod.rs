@@ -1,5 +1,7 @@
 //! The document of a plane (OpenAPI 3.1), written once from what is mounted.
 
+use std::sync::{Arc, LazyLock};
+
 use bytes::Bytes;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -39,6 +41,24 @@ pub(super) struct Plane<'a> {
     /// What each request may be refused with.
     pub(super) errors: &'static [Code],
     pub(super) manners: Manners,
+}
+
+/// The document of a plane, written when somebody first asks for it: few gateways are ever asked,
+/// and writing it takes megabytes that would stay with the process.
+#[derive(Clone)]
+pub struct Document(Arc<Written>);
+
+type Written = LazyLock<Bytes, Box<dyn FnOnce() -> Bytes + Send>>;
+
+impl Document {
+    pub(super) fn new(write: impl FnOnce() -> Bytes + Send + 'static) -> Self {
+        Self(Arc::new(LazyLock::new(Box::new(write))))
+    }
+
+    /// Its text, JSON.
+    pub fn text(&self) -> Bytes {
+        Bytes::clone(&self.0)
+    }
 }
 
 /// Writes the document of a plane.

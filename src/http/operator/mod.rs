@@ -8,7 +8,6 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
 use secrecy::SecretString;
 
@@ -16,6 +15,7 @@ use crate::domain::fault::{Code, Fault};
 use crate::gateway::Gateway;
 
 use super::data::health::{Health, readiness};
+use super::openapi::Document;
 use super::respond::{self, Manners};
 use super::route;
 
@@ -50,7 +50,7 @@ pub struct Operator {
     /// Most bytes of a body, decoded.
     pub max_body_bytes: usize,
     /// What [`document`] wrote.
-    pub document: Bytes,
+    pub document: Document,
 }
 
 /// The type of what Prometheus reads.
@@ -101,7 +101,7 @@ async fn openapi(request: HttpRequest, operator: web::Data<Operator>) -> HttpRes
         Ok(respond::answer(StatusCode::OK, &exchange.id, exchange.operator.manners)
             .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")))
             .insert_header(NO_STORE)
-            .body(exchange.operator.document.clone()))
+            .body(exchange.operator.document.text()))
     };
     exchange.answer(work).await
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::domain::fault::Code;
 use crate::gateway::Mode;
 use crate::http::data::health::Health;
-use crate::http::openapi::{self, SCHEMAS};
+use crate::http::openapi::{self, Document, SCHEMAS};
 use crate::http::respond::Manners;
 use crate::http::route::{Answer, Body, Content, Endpoint, Method, Spec, of};
 use crate::http::usage_view::UsageView;
@@ -307,30 +307,32 @@ fn run_example() -> Value {
     json!({"cost_limit_usd": "0.25", "status": "running", "metadata": metadata})
 }
 
-/// Writes the document of the control plane.
-pub fn document(mode: Mode, manners: Manners) -> bytes::Bytes {
-    let security = match mode {
-        // A developer's gateway asks for nothing.
-        Mode::Dev => json!({}),
-        Mode::Serve => json!({"operator": {
-            "type": "http",
-            "scheme": "bearer",
-            "description": "ADMIN_TOKEN",
-        }}),
-    };
-    openapi::render(&openapi::Plane {
-        title: "rungate: control plane",
-        about: "What orchestrators do to runs, and what operators read; never for a sandbox. \
-                Amounts of money are exact decimal text in US dollars, and may be numbers in \
-                requests."
-            .to_owned(),
-        servers: json!([{"url": "/"}]),
-        security,
-        mounted: vec![("", ALL)],
-        parameters: &[],
-        anonymous: mode == Mode::Dev,
-        headers: &[],
-        errors: &[Code::InternalError],
-        manners,
+/// The document of the control plane.
+pub fn document(mode: Mode, manners: Manners) -> Document {
+    Document::new(move || {
+        let security = match mode {
+            // A developer's gateway asks for nothing.
+            Mode::Dev => json!({}),
+            Mode::Serve => json!({"operator": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "ADMIN_TOKEN",
+            }}),
+        };
+        openapi::render(&openapi::Plane {
+            title: "rungate: control plane",
+            about: "What orchestrators do to runs, and what operators read; never for a sandbox. \
+                    Amounts of money are exact decimal text in US dollars, and may be numbers in \
+                    requests."
+                .to_owned(),
+            servers: json!([{"url": "/"}]),
+            security,
+            mounted: vec![("", ALL)],
+            parameters: &[],
+            anonymous: mode == Mode::Dev,
+            headers: &[],
+            errors: &[Code::InternalError],
+            manners,
+        })
     })
 }

@@ -90,7 +90,7 @@ fn every_endpoint_and_file_that_is_named_exists() {
     let page = page().split_whitespace().collect::<Vec<_>>().join(" ");
     let manners = Manners { budget_status: 402, dev: false };
     let document = operator::document(Mode::Serve, manners);
-    let document: serde_json::Value = serde_json::from_slice(&document).unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&document.text()).unwrap();
     let mut named = 0;
     for word in quoted(&page) {
         if let Some((method, path)) = word.split_once(' ')

@@ -35,7 +35,7 @@ impl Sandbox {
     /// Every variable that has a value.
     ///
     /// Sources: the environments that inspect_ai's agent bridge and examples, Vivaria's agents,
-    /// Harbor's Claude Code and Codex agents, mini-swe-agent and Ridges' miners read.
+    /// Harbor's Claude Code and Codex agents, mini-swe-agent, Qwen Code and Ridges' miners read.
     pub(super) fn variables(&self) -> Vec<(&'static str, String)> {
         let gateway = &self.gateway.url;
         let key = self.key.expose_secret().to_owned();
@@ -62,7 +62,8 @@ impl Sandbox {
             ("CLAUDE_CODE_SUBAGENT_MODEL", model.clone()),
             ("ANTHROPIC_DEFAULT_OPUS_MODEL", model.clone()),
             ("ANTHROPIC_DEFAULT_SONNET_MODEL", model.clone()),
-            ("ANTHROPIC_DEFAULT_HAIKU_MODEL", model),
+            ("ANTHROPIC_DEFAULT_HAIKU_MODEL", model.clone()),
+            ("OPENAI_MODEL", model),
             ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1".to_owned()),
             ("IS_SANDBOX", "1".to_owned()),
             ("LLM_BASE_URL", v1),

@@ -1,4 +1,5 @@
-//! The models that a run may use.
+//! The models that a run may use, in one shape that the clients of OpenAI's list and of Anthropic's
+//! both read.
 
 use std::sync::Arc;
 
@@ -25,6 +26,15 @@ pub(super) struct List<'a> {
     #[schemars(extend("const" = "list"))]
     object: &'static str,
     data: Vec<Entry<'a>>,
+    /// Always false: the list is whole. This and the next two are Anthropic's.
+    has_more: bool,
+    first_id: Option<&'a str>,
+    last_id: Option<&'a str>,
+    /// For Codex alone, which says its `client_version`: an empty catalogue of its own kind, whose
+    /// rows change with its releases. Without one it reports an error; with an empty one it uses
+    /// the rows that it was built with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    models: Option<[&'a str; 0]>,
 }
 
 /// What the path names.
@@ -42,6 +52,13 @@ pub(super) struct Entry<'a> {
     object: &'static str,
     /// Always 0: the catalogue knows no dates.
     created: u64,
+    /// As `object`, for clients of Anthropic's list, as the next two are.
+    #[serde(rename = "type")]
+    #[schemars(extend("const" = "model"))]
+    kind_of_object: &'static str,
+    display_name: &'a str,
+    /// Always 1970: the catalogue knows no dates.
+    created_at: &'static str,
     /// The provider.
     owned_by: &'static str,
     /// What it makes, and so which endpoint it fits.
@@ -61,6 +78,9 @@ impl<'a> Entry<'a> {
             object: "model",
             // The wire format wants a date of release; the catalogue knows none.
             created: 0,
+            kind_of_object: "model",
+            display_name: &target.model,
+            created_at: "1970-01-01T00:00:00Z",
             owned_by: target.provider.name,
             kind: target.kind.name(),
             context_window: target.context_window,
@@ -74,8 +94,17 @@ pub(super) async fn list(request: HttpRequest, plane: web::Data<Plane>) -> HttpR
     answered(&request, &plane, async |id, standing| {
         let run = caller(&request, &plane, standing).await?;
         let targets = plane.gateway.targets_of(&run);
-        let data = targets.iter().map(|target| Entry::of(target)).collect();
-        Ok(answer(StatusCode::OK, id, plane.manners).json(List { object: "list", data }))
+        let mut query = request.query_string().split('&');
+        let is_codex = query.any(|member| member.starts_with("client_version="));
+        let list = List {
+            object: "list",
+            data: targets.iter().map(|target| Entry::of(target)).collect(),
+            has_more: false,
+            first_id: targets.first().map(|target| target.model.as_str()),
+            last_id: targets.last().map(|target| target.model.as_str()),
+            models: is_codex.then_some([]),
+        };
+        Ok(answer(StatusCode::OK, id, plane.manners).json(list))
     })
     .await
 }

@@ -26,6 +26,7 @@ use crate::protocol::translate::Translation;
 use super::admission::{Admitted, closed, expired};
 use super::caller::{Caller, invalid_key, run_not_found};
 use super::directory::KnownRun;
+use super::pricing::Pricing;
 use super::{Busy, Gateway, Work};
 
 /// What a client sees if it has gone: nothing. It is only recorded.
@@ -77,6 +78,8 @@ pub struct OpenCall {
     pub spoken: Format,
     /// What is between the two.
     pub translation: Option<Translation>,
+    /// Whether the usage in the answer tells its cost.
+    pub tells_cost: bool,
     /// What cuts it.
     pub cut: CancellationToken,
     /// When it was admitted.
@@ -122,6 +125,7 @@ impl OpenCall {
             asked,
             spoken,
             translation,
+            tells_cost: false,
             admitted: Instant::now(),
             id: grant.id(),
             attempt: grant.attempt(),
@@ -246,6 +250,12 @@ impl OpenCall {
             && self.terms.unknown_usage == crate::domain::settlement::UnknownUsage::Estimate
     }
 
+    /// What its charge depends on.
+    pub(super) fn pricing(&self) -> Pricing {
+        let (gateway, target) = (Arc::clone(&self.gateway), Arc::clone(&self.target));
+        Pricing { gateway, target, terms: self.terms, caching: self.caching }
+    }
+
     /// Ends the call: prices it, settles it, tells of it.
     pub fn finish(
         mut self: Box<Self>,
@@ -258,18 +268,7 @@ impl OpenCall {
 
     fn end(&mut self, ending: Ending, status: u16, served_model: Option<&str>) -> Charge {
         let Some(grant) = self.grant.take() else { return Charge::NOTHING };
-        let served =
-            served_model.and_then(|model| self.gateway.catalog.served(self.target.provider, model));
-        // What makes something else has prices that do not fit what was made.
-        let served = served.filter(|served| served.kind == self.target.kind);
-        let is_unknown =
-            served.is_none() && served_model.is_some_and(|name| !is_release(name, &self.target));
-        let prices = match served {
-            Some(served) => served.prices,
-            None if is_unknown => self.target.prices.with_caching(self.caching).without_discounts(),
-            None => self.target.prices,
-        };
-        let mut charge = self.terms.charge(ending, &prices);
+        let (mut charge, is_unknown) = self.pricing().charge(ending, served_model);
         charge.flag = charge.flag.or_else(|| self.suspicion(&charge, is_unknown));
         let latency = millis(self.admitted, Instant::now());
         let ttfb = self.first_byte.map(|first| millis(self.admitted, first));
@@ -372,20 +371,6 @@ fn final_word(refusal: Refusal) -> Option<Fault> {
         Refusal::RunNotFound => Some(run_not_found()),
         Refusal::RunNotActive(_) | Refusal::Behind { .. } | Refusal::Budget { .. } => None,
     }
-}
-
-/// Whether a name is that of a release of the model that was asked: its name, and a date.
-fn is_release(name: &str, target: &Target) -> bool {
-    [&target.upstream_model, &target.model].into_iter().any(|asked| {
-        let rest = name.strip_prefix(asked.as_str());
-        let date = rest.and_then(|rest| rest.strip_prefix(['-', '@']));
-        rest == Some("")
-            || date.is_some_and(|date| {
-                let digits = date.bytes().filter(u8::is_ascii_digit).count();
-                let is_date = date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-                is_date && matches!(digits, 4 | 6 | 8)
-            })
-    })
 }
 
 fn millis(from: Instant, to: Instant) -> u64 {

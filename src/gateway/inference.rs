@@ -29,7 +29,7 @@ use super::directory::KnownRun;
 use super::exchange::{Answer, exchange};
 use super::route::not_configured;
 use super::streamed::{self, Streamed};
-use super::{Busy, Gateway, Work, draining, failure, unavailable};
+use super::{Gateway, failure, unavailable};
 
 /// How long a reader waits for settlements that are being written.
 const READ_PATIENCE: Duration = Duration::from_millis(250);
@@ -50,6 +50,8 @@ pub struct ModelCall<'a> {
     pub endpoint: &'static str,
     /// Whether a stream shows its usage even if the client did not ask.
     pub always_show_usage: bool,
+    /// Whether the usage in the answer, which is one of chat, tells its cost even so.
+    pub always_tell_cost: bool,
 }
 
 /// What is told in the headers of a metered answer, refusals included.
@@ -87,6 +89,8 @@ struct LetIn {
     /// As it is sent.
     request: Request,
     translation: Option<Translation>,
+    /// Whether its client wants the cost in the usage.
+    tells_cost: bool,
 }
 
 impl Gateway {
@@ -101,10 +105,7 @@ impl Gateway {
         mut call: ModelCall<'_>,
         standing: &mut Standing,
     ) -> Result<Reply, Fault> {
-        let _busy = Busy::with(self, Work::Request);
-        if self.is_draining() {
-            return Err(draining());
-        }
+        let _busy = self.take_in()?;
         // What was parsed is written anew; the body is kept beside it only until it is routed.
         let body = std::mem::take(&mut call.body);
         let parse = || Request::parse(call.format, body.clone());
@@ -172,6 +173,7 @@ impl Gateway {
         standing: &mut Standing,
     ) -> Result<LetIn, Fault> {
         let target = self.route(&request, &caller.run)?;
+        let tells_cost = request.tells_cost || call.always_tell_cost;
         let (request, translation) = self.spoken(call, (request, body), &target, caller)?;
         let permit = self.enter(&caller.run, standing).await?;
         let candidate = Candidate {
@@ -182,7 +184,7 @@ impl Gateway {
             endpoint: call.endpoint,
         };
         let admitted = self.admit(&candidate).await?;
-        Ok(LetIn { admitted, target, permit, request, translation })
+        Ok(LetIn { admitted, target, permit, request, translation, tells_cost })
     }
 
     /// The request in the format that its target's provider is spoken to in, and what is between
@@ -224,7 +226,7 @@ impl Gateway {
         caller: Caller,
         standing: &mut Standing,
     ) -> Result<Reply, Failed> {
-        let LetIn { admitted, target, permit, request, translation } = let_in;
+        let LetIn { admitted, target, permit, request, translation, tells_cost } = let_in;
         let output = admitted.output;
         standing.lowered_output = admitted.lowered.then_some(output);
         standing.served_model = Some(target.model.clone());
@@ -239,6 +241,7 @@ impl Gateway {
             return Err(Failed { fault, charge: Charge::NOTHING });
         }
         let show_usage = request.include_usage || call.always_show_usage;
+        open.tells_cost = tells_cost;
         let (stream, shape, format) = (request.stream, request.shape, request.format);
         let body = request.into_upstream(&target.upstream_model, &target.provider.dialect, output);
         // Only a stream can end in an estimate; no other call keeps its prompt.

@@ -26,6 +26,7 @@ pub mod caller;
 pub mod refusals;
 pub mod admission;
 mod counters;
+mod pricing;
 pub mod call;
 mod body;
 pub mod whole;
@@ -216,6 +217,15 @@ impl Gateway {
     /// Whether nothing new is admitted.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Takes a request in, for a shutdown to wait for.
+    ///
+    /// # Errors
+    /// If nothing new is admitted.
+    pub(crate) fn take_in(self: &Arc<Self>) -> Result<Busy, Fault> {
+        let busy = Busy::with(self, Work::Request);
+        if self.is_draining() { Err(draining()) } else { Ok(busy) }
     }
 
     /// Whether every call is being cut because the gateway goes down.

@@ -103,10 +103,11 @@ impl Relay {
 
 /// What reads the answer, and translates it where the client speaks another format.
 fn meter_of(call: &OpenCall, show_usage: bool) -> StreamMeter {
-    match call.translation.and_then(|translation| translation.stream()) {
+    let meter = match call.translation.and_then(|translation| translation.stream()) {
         Some(translate) => StreamMeter::translating(call.spoken, translate, MAX_EVENT_BYTES),
         None => StreamMeter::new(call.spoken, show_usage, MAX_EVENT_BYTES),
-    }
+    };
+    if call.tells_cost { meter.telling_cost(call.pricing().teller()) } else { meter }
 }
 
 /// Ends a call whose client does not read, once it is cut or its time is over.

@@ -8,6 +8,7 @@ use crate::domain::fault::Fault;
 use crate::domain::settlement::{Charge, Ending, ReportedUsage};
 use crate::domain::usage::Tokens;
 use crate::protocol::answer::{Answer, AnswerFault, has_output, read_answer};
+use crate::protocol::chat::cost;
 
 use super::body::{Incoming, Piece};
 use super::call::{CLIENT_GONE, Failed, OpenCall};
@@ -125,12 +126,19 @@ impl Reading {
         };
         let translated = call.translation.filter(|_| failure.is_none());
         let translated = translated.map(|translation| translation.answer(&bytes));
+        let tells_cost = call.tells_cost;
         let charge = call.finish(ending, status, answer.served_model.as_deref());
-        let (bytes, failure) = match translated {
+        let (mut bytes, mut failure) = match translated {
             Some(Ok(translated)) => (translated.into(), None),
             Some(Err(_)) => (bytes, Some(failure::garbage())),
             None => (bytes, failure),
         };
+        if tells_cost && failure.is_none() {
+            match cost::in_answer(&bytes, charge.cost, &charge.usage) {
+                Some(told) => bytes = told.into(),
+                None => failure = Some(failure::garbage()),
+            }
+        }
         match failure {
             Some(fault) => Err(Failed { fault, charge }),
             None => Ok(WholeAnswer { bytes, charge, served_model: answer.served_model }),

@@ -118,6 +118,22 @@ pub fn without_asides(event: &[u8]) -> Vec<u8> {
     kept
 }
 
+/// An event with other data, which has no CR in it.
+pub fn with_data(event: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut told = Vec::with_capacity(event.len() + data.len());
+    for line in lines(event).filter(|line| field(line).is_some_and(|(name, _)| name != b"data")) {
+        told.extend_from_slice(line);
+        told.push(b'\n');
+    }
+    for line in data.split(|byte| *byte == b'\n') {
+        told.extend_from_slice(b"data: ");
+        told.extend_from_slice(line);
+        told.push(b'\n');
+    }
+    told.push(b'\n');
+    told
+}
+
 /// The lines that are not blank.
 fn lines(event: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = event;

@@ -7,6 +7,11 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use serde::de::IgnoredAny;
 
+mod costs;
+
+use costs::Costs;
+pub use costs::TellCost;
+
 use super::format::Format;
 use super::messages::usage::Counted;
 use super::provider_error::{ProviderError, read_error};
@@ -97,6 +102,7 @@ pub struct StreamMeter {
     begun: bool,
     seen: Seen,
     translator: Option<Translator>,
+    costs: Costs,
 }
 
 /// What makes a stream of another format of this one.
@@ -126,6 +132,7 @@ impl StreamMeter {
             begun: false,
             seen: Seen::default(),
             translator: None,
+            costs: Costs::default(),
         }
     }
 
@@ -140,6 +147,11 @@ impl StreamMeter {
         Self { translator: Some(translator), ..Self::new(format, true, max_event_bytes) }
     }
 
+    /// The same, for a client of chat that sees its cost in every usage.
+    pub fn telling_cost(self, tell: TellCost) -> Self {
+        Self { costs: Costs::told_by(tell), ..self }
+    }
+
     /// Ends what a translation has open: nothing more comes of the stream. Later calls do nothing.
     pub fn close(&mut self, out: &mut VecDeque<Bytes>) {
         let Some(translator) = self.translator.as_mut().filter(|it| !it.finished) else { return };
@@ -147,7 +159,7 @@ impl StreamMeter {
         translator.translate.finish(&mut translator.written);
         let written = std::mem::take(&mut translator.written);
         if !written.is_empty() {
-            out.push_back(written.into());
+            out.push_back(self.costs.tell_each(&self.seen, written).into());
         }
     }
 
@@ -307,9 +319,15 @@ impl StreamMeter {
         if let Some(translator) = &mut self.translator {
             self.passed = false;
             return match &read.data {
-                Some(data) if passes => translator.event(data),
+                Some(data) if passes => translator.event(data, &self.costs, &self.seen),
                 _ => Ok(Fate::Dropped),
             };
+        }
+        let told = read.data.as_ref().filter(|_| passes);
+        let told = told.and_then(|data| self.costs.tell(&self.seen, lines, data));
+        if let Some(told) = told {
+            self.passed = false;
+            return Ok(Fate::Rewritten(told.into()));
         }
         let fate = match (passes, read.has_asides) {
             (false, _) => Fate::Dropped,
@@ -343,12 +361,13 @@ impl StreamMeter {
 }
 
 impl Translator {
-    fn event(&mut self, data: &[u8]) -> Result<Fate, StreamFault> {
+    fn event(&mut self, data: &[u8], costs: &Costs, seen: &Seen) -> Result<Fate, StreamFault> {
         self.translate.event(data.trim_ascii(), &mut self.written)?;
         if self.written.is_empty() {
             return Ok(Fate::Dropped);
         }
-        Ok(Fate::Rewritten(std::mem::take(&mut self.written).into()))
+        let written = std::mem::take(&mut self.written);
+        Ok(Fate::Rewritten(costs.tell_each(seen, written).into()))
     }
 }
 

@@ -29,12 +29,13 @@ pub(super) struct Endpoint {
     name: &'static str,
     format: Format,
     always_show_usage: bool,
+    always_tell_cost: bool,
     /// What of an answer in one piece the client sees, if not all of it.
     reshape: Option<Reshape>,
 }
 
 const fn endpoint(name: &'static str, format: Format) -> Endpoint {
-    Endpoint { name, format, always_show_usage: false, reshape: None }
+    Endpoint { name, format, always_show_usage: false, always_tell_cost: false, reshape: None }
 }
 
 pub(super) static AGENTS_INFERENCE: Endpoint = endpoint("/agents/inference", Format::Chat);
@@ -47,6 +48,9 @@ pub(super) static CHAT_WITH_USAGE: Endpoint = Endpoint {
     always_show_usage: true,
     ..endpoint("/inference/v1/chat/completions", Format::Chat)
 };
+/// As OpenRouter's clients call it.
+pub(super) static CHAT_WITH_COST: Endpoint =
+    Endpoint { always_tell_cost: true, ..endpoint("/api/v1/chat/completions", Format::Chat) };
 pub(super) static EMBEDDINGS: Endpoint = endpoint("/v1/embeddings", Format::Embeddings);
 pub(super) static MESSAGES: Endpoint = endpoint("/v1/messages", Format::Messages);
 pub(super) static RESPONSES: Endpoint = endpoint("/v1/responses", Format::Responses);
@@ -115,6 +119,7 @@ async fn call(
             .and_then(|it| http::HeaderValue::from_bytes(it.as_bytes()).ok()),
         endpoint: endpoint.name,
         always_show_usage: endpoint.always_show_usage,
+        always_tell_cost: endpoint.always_tell_cost,
     };
     // Boxed, because what is around it is moved several times before it is first polled.
     let reply = Box::pin(plane.gateway.infer(&plane.client, call, standing)).await?;

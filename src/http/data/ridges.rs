@@ -12,16 +12,17 @@ use crate::domain::budget::{Balance, Unit};
 use crate::domain::fault::{Code, Fault};
 use crate::gateway::caller::{Identity, Presented};
 use crate::gateway::inference::{ModelCall, Reply, Standing};
+use crate::ledger::{ModelUse, RunRecord};
 use crate::protocol::format::Format;
 use crate::protocol::ridges::{
-    Asked, Embedding, EmbeddingModel, Exact, InferenceModel, Shape, Usage, embedding_answer,
-    inference_answer, to_chat,
+    Asked, Embedding, EmbeddingModel, Exact, InferenceModel, Shape, SidecarModel, SidecarUsage,
+    Usage, embedding_answer, inference_answer, to_chat,
 };
 use crate::protocol::style::Style;
 
 use super::super::respond::{answer, hang_up, refuse, tell_standing};
 use super::inference::read;
-use super::{Plane, answered_in, presented, usage};
+use super::{Plane, answered, answered_in, presented, usage};
 
 /// What the endpoints for model calls differ in.
 struct Endpoint {
@@ -103,6 +104,9 @@ async fn serve(
                 return Ok(hang_up(refuse(&fault, id, plane.manners, standing), payload));
             }
         };
+        // Before the body is understood, as everywhere: what is wrong with it is no reason to blame
+        // an agent whose call could not have been served.
+        let _busy = plane.gateway.take_in()?;
         let presented = presented(&request)?;
         let Asked { body, shape } = ask(&presented, &body, &plane, standing).await?;
         let call = ModelCall {
@@ -113,6 +117,7 @@ async fn serve(
             betas: None,
             endpoint: endpoint.name,
             always_show_usage: false,
+            always_tell_cost: false,
         };
         let reply = Box::pin(plane.gateway.infer(&plane.client, call, standing)).await?;
         let told = match reply {
@@ -142,6 +147,36 @@ pub(super) async fn spent(request: HttpRequest, plane: web::Data<Plane>) -> Http
         Ok(answer(StatusCode::OK, id, plane.manners).json(Usage::of(&balance)))
     })
     .await
+}
+
+/// `GET /api/v1/usage`
+pub(super) async fn sidecar_spent(request: HttpRequest, plane: web::Data<Plane>) -> HttpResponse {
+    answered(&request, &plane, async |id, standing| {
+        let record = usage::record(&request, &plane, standing).await?;
+        Ok(answer(StatusCode::OK, id, plane.manners).json(sidecar_usage(&record)))
+    })
+    .await
+}
+
+fn sidecar_usage(record: &RunRecord) -> SidecarUsage<'_> {
+    let balance = record.balance(Unit::Usd).copied().unwrap_or_default();
+    let sum = |of: fn(&ModelUse) -> u64| record.models.iter().map(of).sum();
+    let models = record.models.iter().map(|used| SidecarModel {
+        model: &used.model,
+        requests: used.calls,
+        prompt_tokens: used.input_tokens,
+        completion_tokens: used.output_tokens,
+        cost_usd: Exact(used.cost),
+    });
+    SidecarUsage {
+        evaluation_run_id: record.run.id,
+        total_cost_usd: Exact(balance.spent),
+        budget_remaining_usd: Exact(balance.available()),
+        requests: sum(|used| used.calls),
+        prompt_tokens: sum(|used| used.input_tokens),
+        completion_tokens: sum(|used| used.output_tokens),
+        models: models.collect(),
+    }
 }
 
 /// `GET /api/inference-models`

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::domain::fault::Code;
 use crate::http::route::{Answer, Body, Endpoint, Method, Param, Spec, of};
-use crate::protocol::ridges::{EmbeddingModel, InferenceModel, Usage};
+use crate::protocol::ridges::{EmbeddingModel, InferenceModel, SidecarUsage, Usage};
 use crate::protocol::style::Style;
 
 use super::routes::{OF_CALL, OF_RUN, RUN_ID};
@@ -98,6 +98,22 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         },
     },
 ];
+
+/// Mounted where Ridges' sidecar, which stands in for OpenRouter, has it.
+pub(super) static SIDECAR: &[Endpoint] = &[Endpoint {
+    method: Method::Get,
+    path: "/usage",
+    to: |_| web::to(ridges::sidecar_spent),
+    spec: Spec {
+        id: "sidecarUsage",
+        summary: "What the run has spent, in the shape of Ridges' sidecar",
+        about: "A call that has just been answered may be seen a moment later.",
+        query: RUN,
+        answers: &[Answer::json("Exact, though numbers.", of::<SidecarUsage<'static>>)],
+        errors: OF_RUN,
+        ..Spec::NEW
+    },
+}];
 
 /// What stands in the way of finding the run, if one is named.
 const OF_MODELS: &[Code] = &[

@@ -14,6 +14,9 @@ use crate::protocol::request::schema;
 use super::health::Health;
 use super::{document, formats, health, inference, models, ridges_routes, usage};
 
+/// The base of OpenRouter's clients, and of the sidecar that Ridges has in its place.
+const OPENROUTER: &str = "/api/v1";
+
 /// The base whose streams always show their usage.
 const ALWAYS_SHOWS_USAGE: &str = "/inference/v1";
 
@@ -66,7 +69,10 @@ pub(super) const OF_CALL: &[Code] = &[
 
 /// Every base with what is mounted below it: the root twice, then the bases of the wire format.
 pub(super) fn mounted(base_paths: &[String]) -> impl Iterator<Item = (&str, &'static [Endpoint])> {
-    let bases = base_paths.iter().map(|base| (base.as_str(), BASED));
+    let bases = base_paths.iter().map(String::as_str).flat_map(|base| {
+        let usage = if base == OPENROUTER { ridges_routes::SIDECAR } else { SPENT };
+        [(base, BASED), (base, usage)]
+    });
     [("", ROOT), ("", ridges_routes::ENDPOINTS)].into_iter().chain(bases)
 }
 
@@ -158,6 +164,7 @@ static BASED: &[Endpoint] = &[
         path: "/chat/completions",
         to: |base| match base {
             ALWAYS_SHOWS_USAGE => calls!(CHAT_WITH_USAGE),
+            OPENROUTER => calls!(CHAT_WITH_COST),
             _ => calls!(CHAT),
         },
         spec: Spec { id: "createChatCompletion", summary: "A chat completion", ..CALL },
@@ -217,12 +224,6 @@ static BASED: &[Endpoint] = &[
     },
     Endpoint {
         method: Method::Get,
-        path: "/usage",
-        to: |_| web::to(usage::of_run),
-        spec: Spec { id: "usage", ..USAGE },
-    },
-    Endpoint {
-        method: Method::Get,
         path: "/models",
         to: |_| web::to(models::list),
         spec: Spec {
@@ -248,6 +249,13 @@ static BASED: &[Endpoint] = &[
         },
     },
 ];
+
+static SPENT: &[Endpoint] = &[Endpoint {
+    method: Method::Get,
+    path: "/usage",
+    to: |_| web::to(usage::of_run),
+    spec: Spec { id: "usage", ..USAGE },
+}];
 
 const USAGE: Spec = Spec {
     summary: "What the run has spent",

@@ -98,11 +98,11 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn paths(&mut self) -> Map<String, Value> {
         let mut paths = Map::new();
-        let usual = self.plane.mounted.iter().position(|(base, _)| !base.is_empty());
-        for (position, (base, endpoints)) in self.plane.mounted.iter().enumerate() {
+        let usual = self.plane.mounted.iter().map(|(base, _)| *base).find(|base| !base.is_empty());
+        for (base, endpoints) in &self.plane.mounted {
             // Names are unique: those below the root and the first other base, the usual one, are
             // the plain ones.
-            let plain = base.is_empty() || Some(position) == usual;
+            let plain = base.is_empty() || Some(*base) == usual;
             let suffix = if plain { String::new() } else { base.replace('/', "_") };
             for endpoint in *endpoints {
                 let path = format!("{base}{}", endpoint.path).replace(":.+}", "}");

@@ -2,6 +2,7 @@
 
 mod table;
 pub mod usage;
+pub mod cost;
 pub(in crate::protocol) mod answer;
 mod chunk;
 pub(in crate::protocol) mod stream;

@@ -6,9 +6,9 @@
 use crate::protocol::request::fields::Action::{self, Bounded, Forced, Passed, Refused};
 use crate::protocol::request::fields::Counts::{No, Structure, Text as AsText};
 use crate::protocol::request::fields::Shape::{
-    Array, Choices, Empty, Flag, Free, ImageUrl, IncludeUsage, Integer, Limit, List, Metadata,
-    Modalities, Model, Nested, Number, Numbers, RunName, Seed, Store, Stream, Tag, Text, TextOr,
-    TextOrArray, Texts, Tier, Word,
+    Array, Choices, Empty, Flag, Free, ImageUrl, IncludeCost, IncludeUsage, Integer, Limit, List,
+    Metadata, Modalities, Model, Nested, Number, Numbers, RunName, Seed, Store, Stream, Tag, Text,
+    TextOr, TextOrArray, Texts, Tier, Word,
 };
 use crate::protocol::request::fields::{Counts, Field, Object, Shape, Tally, Variant};
 
@@ -81,6 +81,7 @@ pub static TOP: Object = Object::new(
         top("messages", Passed, Array(&MESSAGE, MAX_MESSAGES), "required; 1 to 8192"),
         top("stream", Passed, Stream, ""),
         top("stream_options", Forced, Nested(&STREAM_OPTIONS), "usage is always asked upstream"),
+        top("usage", Forced, Nested(&USAGE_OPTIONS), "OpenRouter's; taken out"),
         top(
             "n",
             Passed,
@@ -166,7 +167,6 @@ pub static TOP: Object = Object::new(
         no("cache_control", "cache writes have another price"),
         no("thinking", "use `reasoning_effort`"),
         no("reasoning", "use `reasoning_effort`"),
-        no("usage", "usage is always asked upstream; use `stream_options`"),
         no("background", "the answer would come where nobody meters it"),
     ],
 )
@@ -178,6 +178,11 @@ pub(super) static STREAM_OPTIONS: Object = Object::new(
         row("stream_options.", "include_usage", Forced, IncludeUsage, No, "shows the usage chunk"),
         row("stream_options.", "include_obfuscation", Forced, Flag, No, "never sent"),
     ],
+);
+
+pub(super) static USAGE_OPTIONS: Object = Object::new(
+    "ChatUsageOptions",
+    &[row("usage.", "include", Forced, IncludeCost, No, "shows the usage, with its `cost`")],
 );
 
 pub(super) static MESSAGE: Object = Object::new(

@@ -146,6 +146,8 @@ pub(in crate::protocol) enum Shape {
     Model,
     Stream,
     IncludeUsage,
+    /// Whether the usage tells its cost.
+    IncludeCost,
     Choices,
     Limit,
     Seed,

@@ -117,6 +117,7 @@ impl Walk<'_> {
             | Shape::Model
             | Shape::Stream
             | Shape::IncludeUsage
+            | Shape::IncludeCost
             | Shape::Choices
             | Shape::Limit
             | Shape::Seed

@@ -49,6 +49,8 @@ pub struct Request {
     pub stream: bool,
     /// Whether the client wants to see the terminal usage chunk.
     pub include_usage: bool,
+    /// Whether the usage in the answer tells its cost.
+    pub tells_cost: bool,
     /// How many answers are asked for, from 1 to 16.
     pub choices: u32,
     /// The smallest output limit that was asked for, per choice.
@@ -93,7 +95,8 @@ impl Request {
             model: head.model,
             run_names: head.run_names,
             stream: head.stream,
-            include_usage: head.include_usage,
+            include_usage: head.include_usage || head.tells_cost,
+            tells_cost: head.tells_cost,
             choices: head.choices.unwrap_or(1),
             asked_output: head.asked_output.map(Tokens::new),
             shape: parsed.shape,

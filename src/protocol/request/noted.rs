@@ -19,6 +19,7 @@ impl Walk<'_> {
             Shape::Model => self.model(raw)?,
             Shape::Stream => self.head.stream = self.flag(raw)?,
             Shape::IncludeUsage => self.head.include_usage = self.flag(raw)?,
+            Shape::IncludeCost => self.head.tells_cost = self.flag(raw)?,
             Shape::Choices => {
                 let count = self.whole(raw, MAX_CHOICES)?;
                 self.head.choices = u32::try_from(count).ok();

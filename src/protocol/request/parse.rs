@@ -35,6 +35,7 @@ pub(super) struct Head {
     pub(super) run_names: Vec<String>,
     pub(super) stream: bool,
     pub(super) include_usage: bool,
+    pub(super) tells_cost: bool,
     pub(super) choices: Option<u32>,
     pub(super) asked_output: Option<u64>,
     pub(super) seed: Option<i64>,

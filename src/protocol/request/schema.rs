@@ -118,7 +118,9 @@ impl Writer<'_> {
                 json!({"type": "integer", "minimum": 1, "maximum": MAX_TOKENS})
             }
             Shape::Inputs => inputs(),
-            Shape::Flag | Shape::Stream | Shape::IncludeUsage => json!({"type": "boolean"}),
+            Shape::Flag | Shape::Stream | Shape::IncludeUsage | Shape::IncludeCost => {
+                json!({"type": "boolean"})
+            }
             Shape::Free => json!({"type": "object"}),
             Shape::List => json!({"type": "array"}),
             Shape::Numbers => {

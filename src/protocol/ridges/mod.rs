@@ -16,7 +16,7 @@ pub(in crate::protocol) use error::status;
 pub use embedding::{Embedding, embedding_answer, embedding_schema};
 pub use error::schema as error_schema;
 pub use inference::{inference_answer, inference_schema, to_chat};
-pub use told::{EmbeddingModel, Exact, InferenceModel, Usage};
+pub use told::{EmbeddingModel, Exact, InferenceModel, SidecarModel, SidecarUsage, Usage};
 
 /// A request in one of OpenAI's formats, and the shape that its answer shall have.
 #[derive(Debug)]

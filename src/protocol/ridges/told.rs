@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::domain::budget::Balance;
+use crate::domain::id::RunId;
 use crate::domain::usage::Tokens;
 
 /// A JSON number with every digit that the decimal has, and no more.
@@ -85,4 +86,41 @@ pub struct EmbeddingModel<'a> {
     pub model: InferenceModel<'a>,
     /// Always `per_token`.
     pub pricing_mode: &'static str,
+}
+
+/// What a run has spent, as the sidecar tells it that Ridges puts in the place of OpenRouter
+/// (`GET /api/v1/usage`). Agents there reckon with its numbers, so dollars are numbers here too.
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "RidgesSidecarUsage")]
+pub struct SidecarUsage<'a> {
+    /// The run.
+    pub evaluation_run_id: RunId,
+    /// What its calls have cost.
+    pub total_cost_usd: Exact,
+    /// What is neither spent nor reserved for calls in flight.
+    pub budget_remaining_usd: Exact,
+    /// Ended attempts that bought something.
+    pub requests: u64,
+    /// All input, the cached included.
+    pub prompt_tokens: u64,
+    /// All output, reasoning included.
+    pub completion_tokens: u64,
+    /// The same by model.
+    pub models: Vec<SidecarModel<'a>>,
+}
+
+/// What a run has spent on a model.
+#[derive(Debug, JsonSchema, Serialize)]
+#[schemars(rename = "RidgesSidecarModel")]
+pub struct SidecarModel<'a> {
+    /// Its name here.
+    pub model: &'a str,
+    /// Ended attempts that bought something.
+    pub requests: u64,
+    /// All input, the cached included.
+    pub prompt_tokens: u64,
+    /// All output, reasoning included.
+    pub completion_tokens: u64,
+    /// What the calls have cost.
+    pub cost_usd: Exact,
 }

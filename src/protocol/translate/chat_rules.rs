@@ -4,7 +4,7 @@ use super::rules::Neutral::{Empty, Flag, Null, Number, Word};
 use super::rules::{Rule, drop, into, no};
 
 /// The rows of every object, in the order of the documentation.
-pub static ALL: [&[Rule]; 16] = [
+pub static ALL: [&[Rule]; 17] = [
     TOP,
     MESSAGE,
     PART,
@@ -21,6 +21,7 @@ pub static ALL: [&[Rule]; 16] = [
     FORMAT,
     SCHEMA,
     STREAM_OPTIONS,
+    USAGE_OPTIONS,
 ];
 
 const TIES: &str = "never sent: it would tie runs together at the provider";
@@ -30,6 +31,7 @@ pub(super) static TOP: &[Rule] = &[
     into("", "messages", "`system` and `messages`; at least one is not of the system"),
     into("", "stream", "`stream`"),
     drop("", "stream_options", "it is about the answer, which is translated back"),
+    drop("", "usage", "as `stream_options`"),
     no("", "n", Number(1.0), "Anthropic gives one answer to a request"),
     into("", "max_tokens", "`max_tokens`, the smallest of the limits; the gateway bounds it"),
     into("", "max_completion_tokens", "as `max_tokens`"),
@@ -184,3 +186,5 @@ static STREAM_OPTIONS: &[Rule] = &[
     drop(STREAM_OPTIONS_AT, "include_usage", "it shows the usage chunk of the translated stream"),
     drop(STREAM_OPTIONS_AT, "include_obfuscation", "never sent"),
 ];
+static USAGE_OPTIONS: &[Rule] =
+    &[drop("usage.", "include", "it shows the usage of the translated answer, with its cost")];

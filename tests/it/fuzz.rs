@@ -5,11 +5,15 @@
 //! the corpus under the name `found-…`, and from then on the first thing that is run.
 
 mod body;
+mod bodies;
+mod generate;
+mod translated;
 mod credential;
 mod answer;
 mod http;
 mod mutate;
 mod stream;
+mod streams;
 
 use std::fs;
 use std::path::PathBuf;
@@ -25,17 +29,24 @@ fn folder(kind: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/fuzz").join(kind)
 }
 
+/// What other tests keep: for which kind, where, and how such files end.
+const ELSEWHERE: [(&str, &str, &str); 4] = [
+    (stream::KIND, "../openai", ""),
+    ("messages-stream", "../translate", ".sse"),
+    ("responses-stream", "../responses", ".sse"),
+    ("responses", "../responses", ".json"),
+];
+
 /// The kept inputs of one kind, by where they lie.
 fn corpus(kind: &str) -> Vec<(String, Vec<u8>)> {
-    let mut folders = vec![folder(kind)];
-    if kind == stream::KIND {
-        folders.push(folder("../openai"));
-    }
-    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
-    let mut kept: Vec<(String, Vec<u8>)> = entries
-        .map(|entry| entry.unwrap().path())
-        .map(|path| (path.display().to_string(), fs::read(path).unwrap()))
-        .collect();
+    let elsewhere = ELSEWHERE.iter().filter(|(of, ..)| *of == kind);
+    let folders = elsewhere.map(|(_, at, end)| (folder(at), *end)).chain([(folder(kind), "")]);
+    let entries = folders.flat_map(|(folder, end)| {
+        let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        paths.filter(move |path| path.to_str().unwrap().ends_with(end))
+    });
+    let mut kept: Vec<(String, Vec<u8>)> =
+        entries.map(|path| (path.display().to_string(), fs::read(path).unwrap())).collect();
     kept.sort();
     assert!(!kept.is_empty(), "nothing is kept for {kind}");
     kept

@@ -10,7 +10,7 @@
 
 mod answers;
 mod fields;
-mod generate;
+pub(crate) mod generate;
 mod grammar;
 mod refusals;
 mod requests;

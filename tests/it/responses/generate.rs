@@ -88,7 +88,7 @@ fn tool() -> impl Strategy<Value = Value> {
 }
 
 /// A body that is accepted, and that chat completions can say too.
-pub(super) fn body() -> impl Strategy<Value = Value> {
+pub(crate) fn body() -> impl Strategy<Value = Value> {
     let input = prop_oneof![
         1 => text().prop_map(Value::from),
         4 => prop::collection::vec(item(), 1..8).prop_map(Value::from),

@@ -154,12 +154,20 @@ def abort():
     run.left()
 
 
+def models():
+    """The SDK pages through Anthropic's list until it is told that there is no more."""
+    found = list(sdk.models.list())
+    assert CLAUDE in [model.id for model in found], found
+    assert all(model.type == "model" and model.display_name for model in found)
+
+
 client.call("messages", messages(CLAUDE))
 client.call("messages streamed", streamed(CLAUDE))
 client.call("messages, OpenAI's model", messages(OTHER))
 client.call("messages streamed, OpenAI's model", streamed(OTHER))
 client.call("tools", tools)
 client.call("tools streamed", tools_streamed)
+client.call("models", models)
 client.call("error 400", error_400)
 client.call("error 401", error_401)
 client.call("error 402, asked once", error_402)

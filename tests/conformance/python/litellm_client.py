@@ -54,6 +54,18 @@ def tools_streamed():
         assert message.tool_calls[0].function.name == "weather"
 
 
+def openrouter():
+    """As OpenRouter's client, which reads the cost from the usage."""
+    answer = litellm.completion(
+        model="openrouter/gpt-4o-mini",
+        api_base=DATA + "/api/v1",
+        api_key=client.run.key,
+        messages=[{"role": "user", "content": HELLO}],
+        extra_body={"usage": {"include": True}},
+    )
+    assert answer.usage.cost > 0, answer.usage
+
+
 def embeddings():
     answer = litellm.embedding(
         model="openai/text-embedding-3-small",
@@ -119,6 +131,7 @@ client.call("chat streamed", streamed(MODEL))
 client.call("tools", tools)
 client.call("tools streamed", tools_streamed)
 client.call("embeddings", embeddings)
+client.call("cost, as OpenRouter's", openrouter)
 client.call("responses", responses(False))
 client.call("responses streamed", responses(True))
 client.call("messages", chat(CLAUDE))

@@ -39,9 +39,30 @@ pub(crate) fn paced_stream(events: usize, chunk_delay_ms: u64) -> String {
     streamed(&format!("tokens={} chunk_delay_ms={chunk_delay_ms}", events - 3))
 }
 
-fn streamed(directive: &str) -> String {
+/// A stream of [`EVENTS`] events of this model.
+pub(crate) fn stream_of(model: &str) -> String {
+    streamed_of(model, &format!("tokens={TOKENS}"))
+}
+
+/// The same in the format of messages, which tells its usage by itself.
+pub(crate) fn message() -> String {
+    let content = format!("Tell a story. [[sim tokens={TOKENS}]]");
     json!({
         "model": "gpt-4o-mini",
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": 1000,
+        "stream": true
+    })
+    .to_string()
+}
+
+fn streamed(directive: &str) -> String {
+    streamed_of("gpt-4o-mini", directive)
+}
+
+fn streamed_of(model: &str, directive: &str) -> String {
+    json!({
+        "model": model,
         "messages": [{"role": "user", "content": format!("Tell a story. [[sim {directive}]]")}],
         "max_tokens": 1000,
         "stream": true,

@@ -111,7 +111,7 @@ pub(crate) async fn relay(folder: &Path, provider: &Provider) -> Result<Between>
     command
         .env_clear()
         .args(["relay", "--listen", &address.to_string(), "--upstream"])
-        .arg(format!("{}/chat/completions", provider.base_url()));
+        .arg(provider.base_url());
     let mut process = Process::start("relay", command, folder, Output::Kept)?;
     process.listens(address).await?;
     let accounts = Accounts { gateway: Some(process.pid()), ..provider.accounts() };
@@ -219,6 +219,8 @@ fn gateway(mode: &str, provider: &Provider) -> Result<(Command, SocketAddr, Sock
         .env("ADMIN_LISTEN_ADDR", admin.to_string())
         .env("OPENAI_BASE_URL", provider.base_url())
         .env("OPENAI_API_KEY", "sk-of-the-benchmark")
+        .env("ANTHROPIC_BASE_URL", provider.base_url())
+        .env("ANTHROPIC_API_KEY", "sk-of-the-benchmark")
         .env("MAX_CONCURRENCY_PER_RUN", CONCURRENCY.to_string())
         .env("RUST_LOG", "warn");
     Ok((command, data, admin))

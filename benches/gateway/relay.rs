@@ -20,19 +20,24 @@ const BACKLOG: u32 = 4096;
 pub(crate) struct RelayOptions {
     #[arg(long)]
     listen: SocketAddr,
-    /// Where chat completions are sent
+    /// The base URL of where everything is sent
     #[arg(long)]
     upstream: String,
 }
 
 struct Worker {
     client: Client,
-    upstream: reqwest::Url,
+    /// Of chats, and of messages.
+    upstreams: [reqwest::Url; 2],
 }
 
 /// Serves until the process is ended.
 pub(crate) fn run(options: RelayOptions) -> Result<()> {
-    let upstream = reqwest::Url::parse(&options.upstream)?;
+    let base = options.upstream.as_str();
+    let upstreams = [
+        reqwest::Url::parse(&format!("{base}/chat/completions"))?,
+        reqwest::Url::parse(&format!("{base}/messages"))?,
+    ];
     let workers = std::thread::available_parallelism().map_or(2, usize::from);
     actix_web::rt::System::new().block_on(async move {
         HttpServer::new(move || {
@@ -44,11 +49,12 @@ pub(crate) fn run(options: RelayOptions) -> Result<()> {
                 .referer(false)
                 .build()
                 .expect("a client for each worker");
-            let worker = Worker { client, upstream: upstream.clone() };
+            let worker = Worker { client, upstreams: upstreams.clone() };
             App::new()
                 .app_data(web::Data::new(worker))
                 .app_data(web::PayloadConfig::new(MAX_BODY_BYTES))
-                .route("/v1/chat/completions", web::post().to(relay))
+                .route("/v1/chat/completions", web::post().to(chat))
+                .route("/v1/messages", web::post().to(messages))
         })
         .workers(workers)
         .tcp_nodelay(true)
@@ -64,12 +70,29 @@ pub(crate) fn run(options: RelayOptions) -> Result<()> {
     Ok(())
 }
 
-async fn relay(
+async fn chat(
     request: HttpRequest,
     worker: web::Data<Worker>,
     body: web::Bytes,
 ) -> Result<HttpResponse, actix_web::Error> {
-    let mut upstream = worker.client.post(worker.upstream.clone()).body(body);
+    relay(&request, &worker.client, &worker.upstreams[0], body).await
+}
+
+async fn messages(
+    request: HttpRequest,
+    worker: web::Data<Worker>,
+    body: web::Bytes,
+) -> Result<HttpResponse, actix_web::Error> {
+    relay(&request, &worker.client, &worker.upstreams[1], body).await
+}
+
+async fn relay(
+    request: &HttpRequest,
+    client: &Client,
+    upstream: &reqwest::Url,
+    body: web::Bytes,
+) -> Result<HttpResponse, actix_web::Error> {
+    let mut upstream = client.post(upstream.clone()).body(body);
     for name in [header::CONTENT_TYPE, header::AUTHORIZATION] {
         if let Some(value) = request.headers().get(&name) {
             upstream = upstream.header(name.as_str(), value.as_bytes());

@@ -10,7 +10,7 @@ use crate::bodies;
 use crate::contenders::{Kind, Target};
 use crate::cpu::Used;
 use crate::load::{Answered, Load, Wrk};
-use crate::streams;
+use crate::streams::{self, Shape};
 
 /// How long settlements and hung-up calls of a round may take to be done with.
 const AFTERMATH: Duration = Duration::from_millis(300);
@@ -39,6 +39,8 @@ pub(crate) struct Scenario {
     most: Duration,
     work: Work,
     body: String,
+    /// What its streams look like.
+    shape: Shape,
 }
 
 /// One contender in one round.
@@ -61,6 +63,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         most: Duration::MAX,
         work,
         body,
+        shape: Shape::chat(bodies::EVENTS),
     };
     let short = |scenario| Scenario { most: Duration::from_secs(2), ..scenario };
     let long = |scenario| Scenario { credentials: 16, ..scenario };
@@ -90,6 +93,24 @@ pub(crate) fn all() -> Vec<Scenario> {
             Work::FirstEvent(8),
             apart,
         )),
+        short(Scenario {
+            shape: Shape::chat_token(bodies::EVENTS),
+            ..scenario(
+                "token-chat",
+                "first token, chat that a provider of messages answers, 1 connection",
+                Work::FirstEvent(1),
+                bodies::stream_of("claude-haiku-4-5"),
+            )
+        }),
+        short(Scenario {
+            shape: Shape::message_token(bodies::EVENTS),
+            ..scenario(
+                "token-messages",
+                "first token, message that a provider of chat answers, 1 connection",
+                Work::FirstEvent(1),
+                bodies::message(),
+            )
+        }),
         short(long(scenario(
             "prompt1",
             "200 KB prompt, 1 connection",
@@ -155,10 +176,10 @@ impl Scenario {
                 wrk.drive(load(connections)).await
             }
             Work::WholeStreams(connections) => {
-                streams::at_once(target, &self.body, bodies::EVENTS, connections, time).await
+                streams::at_once(target, &self.body, self.shape, connections, time).await
             }
             Work::FirstEvent(connections) => {
-                streams::one_by_one(target, &self.body, bodies::EVENTS, connections, time).await
+                streams::one_by_one(target, &self.body, self.shape, connections, time).await
             }
         }
         .with_context(|| format!("{} of {}", self.id, target.name()))
@@ -170,7 +191,7 @@ impl Scenario {
         for target in targets {
             let Work::Calls(_) = self.work else {
                 let once = Duration::from_millis(1);
-                streams::at_once(target, &self.body, bodies::EVENTS, 1, once)
+                streams::at_once(target, &self.body, self.shape, 1, once)
                     .await
                     .with_context(|| format!("{} of {}", self.id, target.name()))?;
                 continue;

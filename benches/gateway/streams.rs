@@ -17,11 +17,44 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// How long nothing may come.
 const SILENCE: Duration = Duration::from_secs(30);
 
+/// What streams of a format look like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Where they are asked for.
+    pub(crate) path: &'static str,
+    /// How many events they have, the one that says `[DONE]` not among them.
+    pub(crate) events: usize,
+    /// Which of them is looked for: the first is 1.
+    pub(crate) first: usize,
+    /// What they end with.
+    last: &'static str,
+}
+
+impl Shape {
+    /// A chat of so many events, of which the first is looked for.
+    pub(crate) const fn chat(events: usize) -> Self {
+        let (path, last) = ("/v1/chat/completions", "data: [DONE]\n\n");
+        Self { path, events, first: 1, last }
+    }
+
+    /// The same, of which the first token is looked for: the role comes before it.
+    pub(crate) const fn chat_token(events: usize) -> Self {
+        Self { first: 2, ..Self::chat(events) }
+    }
+
+    /// A message with as many tokens, of which the first is looked for: the beginnings of the
+    /// message and of its block come before it. It has two events more than a chat with usage.
+    pub(crate) const fn message_token(events: usize) -> Self {
+        let last = "data: {\"type\":\"message_stop\"}\n\n";
+        Self { path: "/v1/messages", events: events + 2, first: 3, last }
+    }
+}
+
 /// A request as it goes over the wire.
-fn request(target: &Target, credential: &str, body: &str) -> Vec<u8> {
+fn request(target: &Target, credential: &str, path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
          authorization: Bearer {credential}\r\ncontent-length: {length}\r\n\r\n{body}",
         target.address
     )
@@ -35,8 +68,10 @@ struct Answer {
 }
 
 impl Answer {
-    fn has_begun(&self) -> bool {
-        find(&self.bytes, b"data:").is_some()
+    /// Whether its event of this number has come.
+    fn has_come_to(&self, event: usize) -> bool {
+        let is_data = |window: &&[u8]| *window == b"data:";
+        self.bytes.windows(b"data:".len()).filter(is_data).take(event).count() == event
     }
 
     /// A refusal has ended as soon as it shows.
@@ -45,8 +80,9 @@ impl Answer {
         refused || self.bytes.ends_with(b"\r\n0\r\n\r\n")
     }
 
-    /// Whether it is a stream of `events` that ended as it should.
-    fn check(&self, events: usize) -> Result<()> {
+    /// Whether it is a stream of that shape that ended as it should.
+    fn check(&self, shape: Shape) -> Result<()> {
+        let events = shape.events;
         let text = String::from_utf8_lossy(&self.bytes);
         if !self.bytes.starts_with(OK) {
             bail!("not answered 200: {text}");
@@ -54,7 +90,7 @@ impl Answer {
         let head = find(&self.bytes, b"\r\n\r\n").context("no head")?;
         let body = joined(&self.bytes[head + 4..]).context("the chunks are broken")?;
         let found = body.matches("data: {").count();
-        if found != events || !body.ends_with("data: [DONE]\n\n") {
+        if found != events || !body.ends_with(shape.last) {
             bail!("{found} events instead of {events}: {text}");
         }
         Ok(())
@@ -85,7 +121,7 @@ fn joined(mut bytes: &[u8]) -> Option<String> {
 pub(crate) async fn one_by_one(
     target: &Target,
     body: &str,
-    events: usize,
+    shape: Shape,
     connections: usize,
     time: Duration,
 ) -> Result<Answered> {
@@ -93,7 +129,7 @@ pub(crate) async fn one_by_one(
     let mut threads = JoinSet::new();
     for place in 0..connections {
         let (target, body) = (target.clone(), body.to_owned());
-        threads.spawn_blocking(move || first_events(&target, &body, events, place, began + time));
+        threads.spawn_blocking(move || first_events(&target, &body, shape, place, began + time));
     }
     let mut first = Vec::new();
     while let Some(ended) = threads.join_next().await {
@@ -106,7 +142,7 @@ pub(crate) async fn one_by_one(
 fn first_events(
     target: &Target,
     body: &str,
-    events: usize,
+    shape: Shape,
     place: usize,
     end: Instant,
 ) -> Result<Vec<f64>> {
@@ -116,7 +152,8 @@ fn first_events(
     let mut buffer = vec![0; BUFFER_BYTES];
     let (mut first, mut turn) = (Vec::new(), place);
     while Instant::now() < end {
-        let request = request(target, &target.credentials[turn % target.credentials.len()], body);
+        let credential = &target.credentials[turn % target.credentials.len()];
+        let request = request(target, credential, shape.path, body);
         turn += 1;
         let mut answer = Answer::default();
         let (sent, mut seen) = (Instant::now(), false);
@@ -127,12 +164,12 @@ fn first_events(
             if read == 0 {
                 break;
             }
-            if !seen && answer.has_begun() {
+            if !seen && answer.has_come_to(shape.first) {
                 seen = true;
                 first.push(sent.elapsed().as_secs_f64() * 1e6);
             }
         }
-        answer.check(events)?;
+        answer.check(shape)?;
     }
     Ok(first)
 }
@@ -141,7 +178,7 @@ fn first_events(
 pub(crate) async fn at_once(
     target: &Target,
     body: &str,
-    events: usize,
+    shape: Shape,
     connections: usize,
     time: Duration,
 ) -> Result<Answered> {
@@ -156,10 +193,10 @@ pub(crate) async fn at_once(
             while began.elapsed() < time {
                 let credential = &target.credentials[turn % target.credentials.len()];
                 turn += connections;
-                let request = request(&target, credential, &body);
+                let request = request(&target, credential, shape.path, &body);
                 let sent = Instant::now();
                 let begun = || first.push(sent.elapsed().as_secs_f64() * 1e6);
-                exchange(&mut connection, &request, begun).await?.check(events)?;
+                exchange(&mut connection, &request, shape, begun).await?.check(shape)?;
             }
             anyhow::Ok(first)
         });
@@ -188,14 +225,16 @@ impl Open {
         let mut tasks = JoinSet::new();
         for place in 0..streams {
             let credential = &target.credentials[place % target.credentials.len()];
-            let (request, address) = (request(target, credential, body), target.address);
+            let shape = Shape::chat(events);
+            let request = request(target, credential, shape.path, body);
+            let address = target.address;
             let told = told.clone();
             tasks.spawn(async move {
                 let mut connection = tokio::net::TcpStream::connect(address).await?;
                 let tell = || {
                     let _nobody_counts_any_more = told.send(());
                 };
-                exchange(&mut connection, &request, tell).await?.check(events)
+                exchange(&mut connection, &request, shape, tell).await?.check(shape)
             });
         }
         drop(told);
@@ -241,14 +280,16 @@ pub(crate) async fn read_one(
     events: usize,
 ) -> Result<()> {
     let mut connection = tokio::net::TcpStream::connect(target.address).await?;
-    let request = request(target, credential, body);
-    exchange(&mut connection, &request, || ()).await?.check(events)
+    let shape = Shape::chat(events);
+    let request = request(target, credential, shape.path, body);
+    exchange(&mut connection, &request, shape, || ()).await?.check(shape)
 }
 
-/// One request and its answer; `begun` is called at the first event.
+/// One request and its answer; `begun` is called at the event that is looked for.
 async fn exchange(
     connection: &mut tokio::net::TcpStream,
     request: &[u8],
+    shape: Shape,
     begun: impl FnOnce(),
 ) -> Result<Answer> {
     connection.write_all(request).await?;
@@ -261,7 +302,7 @@ async fn exchange(
         if read == 0 {
             break;
         }
-        if begun.is_some() && answer.has_begun() {
+        if begun.is_some() && answer.has_come_to(shape.first) {
             begun.take().into_iter().for_each(|begun| begun());
         }
     }

@@ -5,7 +5,7 @@ use crate::markdown::Table;
 use crate::results::{Metric, Results};
 
 /// One line of the table: what it tells, of which scenario, and how.
-const ROWS: [(&str, &str, Metric); 25] = [
+const ROWS: [(&str, &str, Metric); 29] = [
     ("1 connection: median latency", "chat1", Metric::P50),
     ("· added to the provider's", "chat1", Metric::Added),
     ("· CPU per call", "chat1", Metric::Cpu),
@@ -23,6 +23,18 @@ const ROWS: [(&str, &str, Metric); 25] = [
     ("· in Postgres", "stream64-2ms", Metric::Postgres),
     ("· first event, median of 64", "stream64-2ms", Metric::P50),
     ("· first event, 8 connections", "first-2ms", Metric::P50),
+    (
+        "translated stream, chat→messages, 1 connection: delay to the first token",
+        "token-chat",
+        Metric::P50,
+    ),
+    ("· added to the provider's", "token-chat", Metric::Added),
+    (
+        "translated stream, messages→chat, 1 connection: delay to the first token",
+        "token-messages",
+        Metric::P50,
+    ),
+    ("· added to the provider's", "token-messages", Metric::Added),
     ("200 KB prompt, 1 connection: median latency", "prompt1", Metric::P50),
     ("· added to the provider's", "prompt1", Metric::Added),
     ("· CPU per call", "prompt1", Metric::Cpu),

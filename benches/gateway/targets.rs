@@ -72,6 +72,10 @@ fn lines(results: &Results) -> Vec<Line> {
             cpu("CPU per call, 200 KB prompt, 1 connection", "prompt1", 2.5),
         ]);
     }
+    for (name, id) in [("chat→messages", "token-chat"), ("messages→chat", "token-messages")] {
+        let says = format!("dev, translated stream, {name}: delay to the first token, added");
+        lines.push(ratio(&says, id, Dev, Metric::Added, 2.0));
+    }
     lines.extend([("dev", Dev), ("serve", Serve)].map(held));
     lines.into_iter().flatten().collect()
 }

@@ -116,6 +116,22 @@ pub enum Problem {
         /// The words that may stand there.
         known: String,
     },
+    /// Two ways to count.
+    #[error("`tokenizer_file` stands beside `tokenizer`; give one of them")]
+    TwoTokenizers,
+    /// A file that a row names and that is of no use.
+    #[error("`{key}` = \"{path}\" cannot be used: {why}")]
+    BadFile {
+        /// The key.
+        key: String,
+        /// The path, as it stands there.
+        path: String,
+        /// What is wrong with the file.
+        why: String,
+    },
+    /// A provider that does not count for its clients.
+    #[error("`tokenizer` = \"anthropic\": `{0}` has no endpoint that counts tokens")]
+    DoesNotCount(&'static str),
     /// A key that says something about output, in the row of a model that has none.
     #[error("`{key}` is not for embeddings: they have no output tokens")]
     NotOfEmbeddings {

@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{CatalogError, Problem};
+use super::vocabulary::Vocabularies;
 use crate::domain::money::MoneyError;
 use crate::domain::price::UsdPerMillionTokens;
 use crate::domain::usage::{MAX_TOKENS, Tokens};
@@ -43,6 +44,7 @@ impl Lines<'_> {
 pub(super) struct Source<'a> {
     pub(super) file: &'a str,
     pub(super) text: &'a str,
+    pub(super) vocabularies: &'a Vocabularies<'a>,
 }
 
 /// A table, and what an error about it should say.

@@ -7,16 +7,17 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{CatalogError, Problem};
 use super::fields::{Fields, Lines, Source, line_of};
-use super::tokenizer::Tokenizer;
+use super::tokenizer::{Counting, Tokenizer};
+use super::vocabulary::Vocabularies;
 use super::{Kind, Target};
 use crate::domain::bound::BoundConstants;
 use crate::domain::price::{ClassPrices, LongContext, Prices, UsdPerMillionTokens};
 use crate::domain::usage::Tokens;
 use crate::protocol::translate::Thinking;
-use crate::providers::{self, Provider};
+use crate::providers::{self, Format, Provider};
 
 const FILE_KEYS: [&str; 1] = ["models"];
-const ROW_KEYS: [&str; 17] = [
+const ROW_KEYS: [&str; 18] = [
     "name",
     "provider",
     "upstream_model",
@@ -24,6 +25,7 @@ const ROW_KEYS: [&str; 17] = [
     "context_window",
     "max_output_tokens",
     "tokenizer",
+    "tokenizer_file",
     "hidden_reasoning",
     "thinking",
     "example_price",
@@ -44,8 +46,12 @@ const CHAT_KEYS: [&str; 5] =
     ["max_output_tokens", "hidden_reasoning", "thinking", "output", "long_context"];
 
 const KINDS: [Kind; 2] = [Kind::Chat, Kind::Embedding];
-const TOKENIZERS: [(&str, Tokenizer); 3] =
-    [("o200k", Tokenizer::O200k), ("cl100k", Tokenizer::Cl100k), ("bytes", Tokenizer::Bytes)];
+const TOKENIZERS: [Counting; 4] = [
+    Counting::With(Tokenizer::O200k),
+    Counting::With(Tokenizer::Cl100k),
+    Counting::With(Tokenizer::Bytes),
+    Counting::Anthropic,
+];
 
 const THINKINGS: [(&str, Thinking); 2] =
     [("adaptive", Thinking::Adaptive), ("budget", Thinking::Budget)];
@@ -80,7 +86,8 @@ pub(super) fn rows(file: &str, text: &str) -> Result<Vec<Row>, CatalogError> {
     if let Some(error) = errors.first() {
         return Err(syntax_error(file, text, document.get_ref(), error));
     }
-    let source = Source { file, text };
+    let vocabularies = Vocabularies::beside(file);
+    let source = Source { file, text, vocabularies: &vocabularies };
     let top = Fields { source, model: None, path: "", at: 0..0, table: document.get_ref() };
     top.only(&FILE_KEYS)?;
     let Some(models) = top.get("models") else { return Err(top.fault(&top.at, Problem::Empty)) };
@@ -145,7 +152,7 @@ impl<'a> Fields<'a> {
             kind,
             context_window: self.required("context_window", window, "the most input tokens")?,
             max_output: self.max_output(kind)?,
-            tokenizer: self.tokenizer()?,
+            tokenizer: self.tokenizer(provider)?,
             hidden_reasoning: self.flag("hidden_reasoning")?,
             thinking: self.thinking()?,
             example_price: self.flag("example_price")?,
@@ -198,11 +205,28 @@ impl<'a> Fields<'a> {
         found.map(|(_, it)| it).ok_or_else(|| self.unknown_word("thinking", word, names))
     }
 
-    fn tokenizer(&self) -> Result<Tokenizer, CatalogError> {
-        let word = self.required("tokenizer", self.text("tokenizer")?, "how tokens are counted")?;
-        let found = TOKENIZERS.into_iter().find(|(known, _)| *known == word);
-        let names = TOKENIZERS.into_iter().map(|(known, _)| known);
-        found.map(|(_, it)| it).ok_or_else(|| self.unknown_word("tokenizer", word, names))
+    fn tokenizer(&self, provider: &Provider) -> Result<Counting, CatalogError> {
+        let word = self.text("tokenizer")?;
+        if let Some(path) = self.text("tokenizer_file")? {
+            if word.is_some() {
+                return Err(self.fault_at("tokenizer_file", Problem::TwoTokenizers));
+            }
+            return self.source.vocabularies.get(path).map(Counting::File).map_err(|why| {
+                let (key, path) = (self.key("tokenizer_file"), path.to_owned());
+                self.fault_at("tokenizer_file", Problem::BadFile { key, path, why })
+            });
+        }
+        let word = self.required("tokenizer", word, "how tokens are counted")?;
+        match TOKENIZERS.into_iter().find(|known| known.name() == word) {
+            Some(Counting::Anthropic) if !counts_for_free(provider) => {
+                Err(self.fault_at("tokenizer", Problem::DoesNotCount(provider.name)))
+            }
+            Some(known) => Ok(known),
+            None => {
+                let names = TOKENIZERS.iter().map(Counting::name);
+                Err(self.unknown_word("tokenizer", word, names))
+            }
+        }
     }
 
     fn class_prices(&self, kind: Kind) -> Result<ClassPrices, CatalogError> {
@@ -240,4 +264,9 @@ impl<'a> Fields<'a> {
             per_image: bound.constant("per_image")?,
         })
     }
+}
+
+/// Whether a provider counts what it is asked, for nothing: messages have an endpoint for that.
+fn counts_for_free(provider: &Provider) -> bool {
+    provider.formats.contains(&Format::Messages)
 }

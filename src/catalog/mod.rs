@@ -1,14 +1,16 @@
 //! Which models there are, what they cost, and how their tokens are counted.
 //!
 //! A [`Catalog`] is an immutable snapshot of its files. It does not know which providers have keys,
-//! where files lie, or when they change.
+//! or when files change.
 
 pub mod tokenizer;
+mod vocabulary;
 mod error;
 mod fields;
 mod file;
 
 pub use error::{CatalogError, Problem};
+pub use vocabulary::Vocabulary;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use crate::protocol::translate::Thinking;
 use crate::providers::{self, Provider};
 
 use file::Row;
-use tokenizer::Tokenizer;
+use tokenizer::Counting;
 
 /// The built-in files, one for each provider, in the order of the registry.
 const BUILT_IN: [(&str, &str); 9] = [
@@ -93,7 +95,7 @@ pub struct Target {
     /// The most output tokens of one choice, reasoning included; none of an embedding.
     pub max_output: Tokens,
     /// How its tokens are counted.
-    pub tokenizer: Tokenizer,
+    pub tokenizer: Counting,
     /// What the provider adds around the text; an input of an embedding counts as a message.
     pub constants: BoundConstants,
     /// It may think where nobody sees it, so output that was seen says little about its cost.
@@ -140,7 +142,8 @@ impl Catalog {
         Self::parse_all(&BUILT_IN)
     }
 
-    /// Reads a catalogue file; `file_name` is only for messages.
+    /// Reads a catalogue file. `file_name` is for messages, and the vocabularies that the text names
+    /// are read from files relative to it.
     ///
     /// # Errors
     /// The first rule that the file violates, in the order of its rows.

@@ -1,10 +1,17 @@
-//! How many tokens a text is, by the vocabularies that are published.
+//! How many tokens a text is: by the vocabularies that are published, or by one that the operator
+//! brings.
 //!
-//! Counting runs in time linear in the text, whatever the text: the encoder is the `bpe` crate's
-//! algorithm without backtracking and its pre-tokeniser is a finite automaton, so a hostile prompt
-//! cannot make it quadratic.
+//! Counting with the published ones runs in time linear in the text, whatever the text: the encoder
+//! is the `bpe` crate's algorithm without backtracking and its pre-tokeniser is a finite automaton,
+//! so a hostile prompt cannot make it quadratic. What bounds the others stands in
+//! [`vocabulary`](super::vocabulary).
+
+use std::sync::Arc;
+use std::time::Instant;
 
 use serde::Deserialize;
+
+use super::vocabulary::{PATIENCE, Vocabulary};
 
 /// A vocabulary that a provider counts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -29,5 +36,51 @@ impl Tokenizer {
             Self::Cl100k => bpe_openai::cl100k_base().count(text) as u64,
             Self::Bytes => text.len() as u64,
         }
+    }
+}
+
+/// How the tokens of a model are counted.
+#[derive(Clone, Debug)]
+pub enum Counting {
+    /// With a vocabulary that is compiled in, or by bytes.
+    With(Tokenizer),
+    /// With a vocabulary that the operator brings.
+    File(Arc<Vocabulary>),
+    /// By asking Anthropic, who publishes none and counts for nothing; otherwise by bytes.
+    Anthropic,
+}
+
+impl Counting {
+    /// Its name in catalogue files and in the list of models.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::With(Tokenizer::O200k) => "o200k",
+            Self::With(Tokenizer::Cl100k) => "cl100k",
+            Self::With(Tokenizer::Bytes) => "bytes",
+            Self::File(_) => "file",
+            Self::Anthropic => "anthropic",
+        }
+    }
+
+    /// Whether nothing counts better than bytes do.
+    pub const fn is_bytes(&self) -> bool {
+        matches!(self, Self::With(Tokenizer::Bytes))
+    }
+
+    /// What counts the texts of one prompt, in a time that is bounded for all of them together.
+    ///
+    /// This is work for the processor: call it where blocking is allowed.
+    pub fn counter(&self) -> impl Fn(&str) -> u64 {
+        let end = Instant::now() + PATIENCE;
+        move |text| match self {
+            Self::With(tokenizer) => tokenizer.count(text),
+            Self::File(vocabulary) => vocabulary.count(text, end),
+            Self::Anthropic => Tokenizer::Bytes.count(text),
+        }
+    }
+
+    /// The number of tokens of `text` alone; see [`Self::counter`].
+    pub fn count(&self, text: &str) -> u64 {
+        self.counter()(text)
     }
 }

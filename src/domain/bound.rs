@@ -53,6 +53,27 @@ pub fn input_bound(
     text.plus(images).plus(Tokens::new(scaffold)).min(context_window)
 }
 
+/// One part in this many of what a provider counted is added to it.
+const ESTIMATE_MARGIN: u64 = 20;
+
+/// The most input tokens that a request can be billed, whose input its provider counted before.
+///
+/// Anthropic's guide "Token counting" calls its count an estimate: the tokens of the message itself
+/// may differ "by a small amount", of which it gives no number. (It may also count tokens that
+/// Anthropic adds and does not bill, which only makes it larger.) So all that [`input_bound`] adds
+/// around the text is added again, though the count has it in it, and a twentieth of the count.
+/// Images are counted with the rest.
+pub fn estimate_bound(
+    counted: Tokens,
+    shape: InputShape,
+    constants: &BoundConstants,
+    context_window: Tokens,
+) -> Tokens {
+    let margin = Tokens::new(counted.count().div_ceil(ESTIMATE_MARGIN));
+    let around = InputShape { images: 0, ..shape };
+    input_bound(counted.plus(margin), around, constants, context_window)
+}
+
 /// What limits the output of one choice of one call.
 #[derive(Clone, Copy, Debug)]
 pub struct OutputLimits {

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
 use rust_decimal::Decimal;
 
 use crate::catalog::Target;
-use crate::catalog::tokenizer::Tokenizer;
 use crate::domain::bound::{OutputLimits, input_bound, output_bound};
 use crate::domain::budget::{Amounts, Balance, Unit};
 use crate::domain::fault::{Code, Fault, MoneyFacts};
@@ -22,15 +22,17 @@ use crate::ledger::Grant;
 use crate::ledger::queue::Turn;
 use crate::protocol::format::Format;
 use crate::protocol::request::Request;
+use crate::upstream::Client;
 
 use super::caller::{Caller, invalid_key, run_not_found};
+use super::counting::Prompt;
 use super::directory::KnownRun;
 use super::{Gateway, draining, unavailable};
 
 /// How often whoever waits for money asks again without having been woken.
 const MONEY_POLL: Duration = Duration::from_secs(1);
 /// How often whoever waits for a run to become running asks again without having been told.
-const STATE_POLL: Duration = Duration::from_millis(500);
+pub(super) const STATE_POLL: Duration = Duration::from_millis(500);
 /// How often numbers that looked good may turn out to be outdated.
 const MAX_RETRIES: u32 = 16;
 
@@ -46,6 +48,10 @@ pub struct Candidate<'a> {
     pub request_id: &'a str,
     /// The endpoint's path.
     pub endpoint: &'static str,
+    /// What asks the provider to count it, if it does.
+    pub client: &'a Client,
+    /// Features of Anthropic's that the client opted into.
+    pub betas: Option<&'a HeaderValue>,
 }
 
 /// A call that is in.
@@ -82,12 +88,13 @@ impl Gateway {
     /// The refusal, with the numbers it rests on.
     pub async fn admit(&self, call: &Candidate<'_>) -> Result<Admitted, Fault> {
         let wanted = self.wanted(call);
+        thinking_fits(call.request, wanted.output)?;
         let mut attempt = Attempt {
             gateway: self,
             call,
             wanted,
             output: wanted.output,
-            counted: call.target.tokenizer == Tokenizer::Bytes,
+            counted: call.target.tokenizer.is_bytes(),
             retries: 0,
             began: Instant::now(),
         };
@@ -214,28 +221,16 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Replaces the strict bound by a count with the model's own vocabulary, once. Answers whether
-    /// that made the call smaller.
+    /// Replaces the strict bound by a count of the model's own tokens, once. Answers whether that
+    /// made the call smaller.
     async fn count(&mut self) -> bool {
         if self.counted {
             return false;
         }
         self.counted = true;
-        let Candidate { caller, target, request, .. } = self.call;
-        let (counter, tokenizer) = (request.counter(), target.tokenizer);
-        // One at a time for each run, one for each processor in all; a client that leaves does not
-        // make room for the next while its own prompt is still being counted.
-        let turn = Arc::clone(&caller.run.counting).lock_owned().await;
-        let Ok(place) = Arc::clone(&self.gateway.counting).acquire_owned().await else {
-            return false;
-        };
-        let counting = self.gateway.spawn_blocking(move || {
-            let _held = (turn, place);
-            counter.count(|text| tokenizer.count(text))
-        });
-        let Ok(text) = counting.await else { return false };
-        let bound =
-            input_bound(text, request.shape, &target.constants, target.most_input(request.shape));
+        let Candidate { caller, target, request, client, betas, .. } = *self.call;
+        let prompt = Prompt { caller, target, request, client, betas };
+        let Some(bound) = self.gateway.counted_input(&prompt).await else { return false };
         let smaller = bound < self.wanted.input;
         self.wanted.input = self.wanted.input.min(bound);
         smaller
@@ -347,6 +342,25 @@ impl Attempt<'_> {
         };
         fault.money(facts)
     }
+}
+
+/// Refuses a call that may think more than its run or its model lets it answer, though it asked for
+/// enough: the provider would blame it for what it did not ask. A call that by itself asks for more
+/// thinking than output is the provider's to judge, who takes it if thinking goes on between tools.
+fn thinking_fits(request: &Request, output: Tokens) -> Result<(), Fault> {
+    let Some(thinking) = request.thinking.filter(|thinking| *thinking >= output) else {
+        return Ok(());
+    };
+    if request.asked_output.is_some_and(|asked| asked <= thinking) {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Code::InvalidRequest,
+        format!(
+            "This call may have at most {output} output tokens, and its thinking alone may take \
+             {thinking}. Ask for less thinking."
+        ),
+    ))
 }
 
 pub(super) fn not_active(state: &str) -> Fault {

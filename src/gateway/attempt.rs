@@ -168,24 +168,17 @@ fn is_event_stream(response: &Response) -> bool {
 
 /// What becomes of a call whose answer failed with its status.
 async fn refused(mut call: Box<OpenCall>, response: Response, end: Instant) -> Missed {
-    let status = response.status();
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| retry_after_seconds(value, SystemTime::now()));
-    let miss = Miss::Status(status, retry_after);
-    let ending = failure::ending_of_status(status);
+    let said = Said::new(call.target.provider.name, response);
+    let miss = Miss::Status(said.status, said.retry_after);
+    let ending = failure::ending_of_status(said.status);
     if ending == Ending::NothingBought && miss.is_passing() {
         call.refused();
-        let (fault, provider) = (failure::broken(), call.target.provider.name);
-        let said = Some(Said { provider, status, retry_after, response });
-        return Missed::Passing(Box::new(Missing { call, miss, fault, said }));
+        let fault = failure::broken();
+        return Missed::Passing(Box::new(Missing { call, miss, fault, said: Some(said) }));
     }
-    let (gateway, provider) = (Arc::clone(call.gateway()), call.target.provider.name);
+    let gateway = Arc::clone(call.gateway());
     // The bill depends on the status alone, so it is settled before the body is read.
-    let charge = call.finish(ending, shown_status(status), None);
-    let said = Said { provider, status, retry_after, response };
+    let charge = call.finish(ending, shown_status(said.status), None);
     let fault = said.fault(&gateway, end, PATIENCE).await;
     Missed::Over(Failed { fault, charge })
 }
@@ -199,19 +192,29 @@ pub(super) struct Said {
 }
 
 impl Said {
+    pub(super) fn new(provider: &'static str, response: Response) -> Self {
+        let status = response.status();
+        let retry_after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| retry_after_seconds(value, SystemTime::now()));
+        Self { provider, status, retry_after, response }
+    }
+
     /// What the client hears of it, after at most `patience` for its body.
     pub(super) async fn fault(self, gateway: &Gateway, end: Instant, patience: Duration) -> Fault {
         let Some(access) = gateway.access(self.provider) else { return failure::broken() };
         // What is encoded, though nobody asked for that, cannot be read.
         let reads = is_plain(&self.response);
         let mut incoming = Incoming::new(self.response, &gateway.policy, end);
-        let body = if reads { read_failure(&mut incoming, patience).await } else { Vec::new() };
+        let body = if reads { read_small(&mut incoming, patience).await } else { Vec::new() };
         failure::fault_of_status(access, self.status, self.retry_after, &body)
     }
 }
 
 /// Whether a body is as it was written: no encoding is ever asked for.
-fn is_plain(response: &Response) -> bool {
+pub(super) fn is_plain(response: &Response) -> bool {
     response.headers().get(CONTENT_ENCODING).is_none_or(|coding| coding.as_bytes() == b"identity")
 }
 
@@ -223,8 +226,8 @@ fn shown_status(status: http::StatusCode) -> u16 {
     }
 }
 
-/// As much of a failure's body as its message needs; a failure may be slow or endless, too.
-async fn read_failure(incoming: &mut Incoming, patience: Duration) -> Vec<u8> {
+/// As much of a body as a failure's message needs; a failure may be slow or endless, too.
+pub(super) async fn read_small(incoming: &mut Incoming, patience: Duration) -> Vec<u8> {
     let mut body = Vec::new();
     let reading = async {
         while let Piece::Chunk(chunk) = incoming.next().await {

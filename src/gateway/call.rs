@@ -7,7 +7,6 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Target;
-use crate::catalog::tokenizer::Tokenizer;
 use crate::domain::bound::{InputShape, input_bound};
 use crate::domain::fault::Fault;
 use crate::domain::id::{Attempt, ReservationId};
@@ -229,9 +228,9 @@ impl OpenCall {
         let (target, input) = (Arc::clone(&self.target), self.input.clone());
         let output = output.to_owned();
         move || {
-            let tokenizer: Tokenizer = target.tokenizer;
+            let count = target.tokenizer.counter();
             let Some(input) = input else { return Ending::Unknown };
-            let text = input.text.count(|text| tokenizer.count(text));
+            let text = input.text.count(&count);
             Ending::Seen {
                 input: input_bound(
                     text,
@@ -239,7 +238,7 @@ impl OpenCall {
                     &target.constants,
                     target.most_input(input.shape),
                 ),
-                output: Tokens::new(tokenizer.count(&output).saturating_add(uncounted_bytes)),
+                output: Tokens::new(count(&output).saturating_add(uncounted_bytes)),
             }
         }
     }

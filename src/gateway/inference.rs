@@ -150,7 +150,7 @@ impl Gateway {
         caller: Caller,
         standing: &mut Standing,
     ) -> Result<Reply, Fault> {
-        let let_in = match self.let_in(call, asked, &caller, standing).await {
+        let let_in = match self.let_in(client, call, asked, &caller, standing).await {
             Ok(let_in) => let_in,
             Err(fault) => {
                 self.refusals.count(caller.run.id, fault.code());
@@ -167,6 +167,7 @@ impl Gateway {
     /// Everything that stands before a call is sent, in the published order.
     async fn let_in(
         &self,
+        client: &Client,
         call: &ModelCall<'_>,
         (request, body): (Request, Bytes),
         caller: &Caller,
@@ -182,6 +183,8 @@ impl Gateway {
             request: &request,
             request_id: call.request_id,
             endpoint: call.endpoint,
+            client,
+            betas: call.betas.as_ref(),
         };
         let admitted = self.admit(&candidate).await?;
         Ok(LetIn { admitted, target, permit, request, translation, tells_cost })
@@ -189,7 +192,7 @@ impl Gateway {
 
     /// The request in the format that its target's provider is spoken to in, and what is between
     /// that and the client's.
-    fn spoken(
+    pub(super) fn spoken(
         &self,
         call: &ModelCall<'_>,
         (request, body): (Request, Bytes),
@@ -248,7 +251,7 @@ impl Gateway {
         let counts = stream && open.estimates();
         open.sending(counts.then_some(InputCount { text: body.counter, shape }));
         let betas = call.betas.clone().filter(|_| format == Format::Messages);
-        let outbound = Outbound { format, body: body.bytes, stream, betas };
+        let outbound = Outbound { format, body: body.bytes, stream, counts: false, betas };
         // Boxed, because it is large and what is around it is kept until it ends.
         let exchange = Box::pin(exchange(client.clone(), open, outbound, show_usage));
         if stream {
@@ -295,7 +298,11 @@ impl Gateway {
     }
 
     /// Takes the call's place among the run's calls, and its share of the run's rate.
-    async fn enter(&self, run: &Arc<KnownRun>, standing: &mut Standing) -> Result<Permit, Fault> {
+    pub(super) async fn enter(
+        &self,
+        run: &Arc<KnownRun>,
+        standing: &mut Standing,
+    ) -> Result<Permit, Fault> {
         // A run's state is refused before its pace. What is known here may be outdated, so a run
         // that does not look open is left to the ledger.
         let limit = run.terms.max_concurrency.unwrap_or(self.policy.max_concurrency);

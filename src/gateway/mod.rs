@@ -25,6 +25,8 @@ pub mod directory;
 pub mod caller;
 pub mod refusals;
 pub mod admission;
+mod counting;
+pub mod count_tokens;
 mod counters;
 mod pricing;
 pub mod call;

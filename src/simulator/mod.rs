@@ -11,6 +11,7 @@
 
 pub mod directive;
 mod embed;
+mod count;
 mod fault;
 mod plan;
 mod prompt;
@@ -74,7 +75,8 @@ struct Worker {
     counts: RefCell<Counts>,
 }
 
-/// Mounts `POST /v1/chat/completions`, `POST /v1/embeddings`, `GET /v1/models` and `GET /healthz`.
+/// Mounts `POST /v1/chat/completions`, `POST /v1/messages` and its `/count_tokens`,
+/// `POST /v1/responses`, `POST /v1/embeddings`, `GET /v1/models` and `GET /healthz`.
 ///
 /// Call the result once in each worker, as `App::configure` does: the cache it makes is not shared.
 pub fn configure(
@@ -87,6 +89,7 @@ pub fn configure(
             .app_data(web::PayloadConfig::new(MAX_BODY_BYTES))
             .route("/v1/chat/completions", web::post().to(chat))
             .route("/v1/messages", web::post().to(messages))
+            .route("/v1/messages/count_tokens", web::post().to(count_tokens))
             .route("/v1/responses", web::post().to(responses))
             .route("/v1/embeddings", web::post().to(embeddings))
             .route("/v1/models", web::get().to(models))
@@ -169,6 +172,23 @@ async fn serve(
     answer(plan, foreign)
 }
 
+async fn count_tokens(
+    http: HttpRequest,
+    worker: web::Data<Worker>,
+    body: Result<web::Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let counted = received(body).and_then(|body| {
+        count::make(&body, directive_header(&http)?, &mut worker.counts.borrow_mut())
+    });
+    let counted = match counted {
+        Ok(counted) => counted,
+        Err(refusal) => return refused(&refusal),
+    };
+    wait(&worker, &counted.directives).await;
+    let body = String::from_utf8(counted.body).unwrap_or_default();
+    in_one_piece(body, &counted.directives)
+}
+
 async fn embeddings(
     http: HttpRequest,
     worker: web::Data<Worker>,
@@ -179,7 +199,12 @@ async fn embeddings(
         Ok(embedded) => embedded,
         Err(refusal) => return refused(&refusal),
     };
-    let directives = &embedded.directives;
+    wait(&worker, &embedded.directives).await;
+    in_one_piece(embedded.body, &embedded.directives)
+}
+
+/// Waits before an answer's head for as long as was asked.
+async fn wait(worker: &Worker, directives: &Directives) {
     let usual = worker.options.first_byte_delay;
     let delay = directives.delay_ms.map_or(usual, Duration::from_millis);
     if !delay.is_zero() {
@@ -188,6 +213,10 @@ async fn embeddings(
     if directives.stall == Some(Stall::Head) {
         std::future::pending::<()>().await;
     }
+}
+
+/// An answer that cannot be streamed, or what was asked for instead.
+fn in_one_piece(body: String, directives: &Directives) -> HttpResponse {
     if let Some(status) = directives.failure() {
         return failed(status, directives);
     }
@@ -195,10 +224,10 @@ async fn embeddings(
         return json(StatusCode::OK, GARBAGE.to_owned());
     }
     if directives.cut.is_some() || directives.stall == Some(Stall::Body) {
-        let body = stream::HalfBody::new(embedded.body.into(), directives.cut.is_none());
+        let body = stream::HalfBody::new(body.into(), directives.cut.is_none());
         return HttpResponse::Ok().content_type("application/json").body(body);
     }
-    json(StatusCode::OK, embedded.body)
+    json(StatusCode::OK, body)
 }
 
 fn plan(

@@ -31,7 +31,6 @@ pub(super) enum Foreign {
 impl Foreign {
     /// The chat request that stands for a body; its stream tells the usage.
     pub(super) fn chat(self, body: &Bytes) -> Result<Bytes, Refusal> {
-        let refused = |fault: Fault| Refusal::invalid(None, fault.message().to_owned());
         let format = match self {
             Self::Messages => Format::Messages,
             Self::Responses => Format::Responses,
@@ -68,6 +67,11 @@ impl Foreign {
         let meter = StreamMeter::translating(Format::Chat, translate, MAX_EVENT_BYTES);
         TranslatedStream { chat, meter, out: VecDeque::new(), over: false }
     }
+}
+
+/// A fault of a body, as the simulator tells it.
+pub(super) fn refused(fault: Fault) -> Refusal {
+    Refusal::invalid(None, fault.message().to_owned())
 }
 
 /// A stream of chat as that of another format.

@@ -26,6 +26,8 @@ mod outgoing;
 pub mod scrub;
 pub mod retry_after;
 
+/// Below the path of messages: where they are counted.
+const COUNT_TOKENS: &str = "/count_tokens";
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 
@@ -52,6 +54,8 @@ pub struct Access {
 struct Endpoint {
     format: Format,
     uri: Uri,
+    /// Where calls are counted instead of served, for nothing.
+    counts: Option<Uri>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -64,6 +68,8 @@ pub struct Outbound {
     pub body: Bytes,
     /// Whether the answer is to be streamed.
     pub stream: bool,
+    /// Whether the input is to be counted, and nothing else.
+    pub counts: bool,
     /// Features of Anthropic's that the client opted into.
     pub betas: Option<HeaderValue>,
 }
@@ -114,7 +120,14 @@ impl Access {
         let login = take_login(&mut url);
         let endpoints = provider.formats.iter().map(|format| {
             let base = url.as_str().trim_end_matches('/');
-            let uri = Uri::try_from(format!("{base}{}", format.path())).map_err(|_| bad())?;
+            let at = |path: &str| {
+                Uri::try_from(format!("{base}{}{path}", format.path())).map_err(|_| bad())
+            };
+            let counts = match format {
+                Format::Messages => Some(at(COUNT_TOKENS)?),
+                Format::Chat | Format::Embeddings | Format::Responses => None,
+            };
+            let uri = at("")?;
             let key_header = key.map(|key| {
                 credential(key_header(provider, *format), key).ok_or(AccessError::Key(prefix))
             });
@@ -123,7 +136,7 @@ impl Access {
             if *format == Format::Messages {
                 headers.push((ANTHROPIC_VERSION, HeaderValue::from_static("2023-06-01")));
             }
-            Ok(Endpoint { format: *format, uri, headers })
+            Ok(Endpoint { format: *format, uri, counts, headers })
         });
         let endpoints = endpoints.collect::<Result<_, AccessError>>()?;
         let mut secrets: Vec<SecretString> = key.cloned().into_iter().collect();
@@ -150,14 +163,16 @@ impl Access {
         call: Outbound,
         sent: Sent,
     ) -> Result<Response<Incoming>, SendError> {
-        let Outbound { format, body, stream, betas } = call;
+        let Outbound { format, body, stream, counts, betas } = call;
         let endpoint = self.endpoints.iter().find(|endpoint| endpoint.format == format);
         let endpoint = endpoint.ok_or(SendError::NotSent)?;
+        let uri = if counts { endpoint.counts.as_ref() } else { Some(&endpoint.uri) };
+        let uri = uri.ok_or(SendError::NotSent)?;
         const JSON: HeaderValue = HeaderValue::from_static("application/json");
         const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
         let mut request = Request::new(Outgoing::new(body, sent.clone()));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = endpoint.uri.clone();
+        *request.uri_mut() = uri.clone();
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, JSON);
         headers.insert(ACCEPT, if stream { EVENTS } else { JSON });

@@ -206,7 +206,7 @@ fn a_value_of_the_wrong_kind_is_refused() {
         "openai, anthropic, mistral, azure_openai, groq, deepseek, chutes, openrouter, targon";
     let unknown = format!("`provider` = \"closedai\" is unknown; known are {all}");
     check("\"openai\"", "\"closedai\"", &at(4, &unknown));
-    let unknown = "`tokenizer` = \"p50k\" is unknown; known are o200k, cl100k, bytes";
+    let unknown = "`tokenizer` = \"p50k\" is unknown; known are o200k, cl100k, bytes, anthropic";
     check("\"o200k\"", "\"p50k\"", &at(8, unknown));
     let range = "must be from 1 to 2147483647, not";
     check("1_000", "0", &at(6, &format!("`context_window` {range} 0")));
@@ -282,7 +282,7 @@ fn a_file_that_is_not_a_catalogue_is_refused() {
 #[test]
 fn a_key_that_nobody_reads_is_refused() {
     let row = "name, provider, upstream_model, kind, context_window, max_output_tokens, tokenizer, \
-               hidden_reasoning, thinking, example_price, input, cached_input, cache_write, \
+               tokenizer_file, hidden_reasoning, thinking, example_price, input, cached_input, cache_write, \
                cache_write_1h, output, long_context, bound";
     let message = format!("unknown key `outptu`; known are {row}");
     let at = |line: u32, rest: &str| format!("m.toml:{line}: model \"acme/one\": {rest}");

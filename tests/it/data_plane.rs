@@ -21,3 +21,5 @@ mod relay;
 mod relay_told;
 mod caps;
 mod caps_queue;
+mod counts;
+mod counts_admitted;

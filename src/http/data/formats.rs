@@ -3,9 +3,10 @@
 use schemars::SchemaGenerator;
 use serde_json::{Value, json};
 
-use crate::http::openapi::{CALL_HEADERS, EVENT_STREAM, MESSAGE_HEADERS, SCHEMAS};
+use crate::http::openapi::{CALL_HEADERS, COUNT_HEADERS, EVENT_STREAM, MESSAGE_HEADERS, SCHEMAS};
 use crate::http::route::{Answer, Content};
 use crate::protocol::format::Format;
+use crate::protocol::messages::count;
 use crate::protocol::request::schema;
 use crate::protocol::ridges;
 
@@ -22,6 +23,13 @@ pub(super) fn embedding_request(schemas: &mut SchemaGenerator) -> Value {
 
 pub(super) fn messages_request(schemas: &mut SchemaGenerator) -> Value {
     request(schemas, Format::Messages)
+}
+
+/// As the table of what is counted says it.
+pub(super) fn count_request(schemas: &mut SchemaGenerator) -> Value {
+    let table = &count::TABLE;
+    schemas.definitions_mut().extend(schema::schemas(table, SCHEMAS));
+    json!({"$ref": format!("{SCHEMAS}{}", table.name)})
 }
 
 pub(super) fn responses_request(schemas: &mut SchemaGenerator) -> Value {
@@ -49,6 +57,10 @@ fn vectors(_: &mut SchemaGenerator) -> Value {
 pub(super) const MESSAGE: Answer = Answer {
     headers: MESSAGE_HEADERS,
     ..answer("Anthropic's message; with `stream: true` as events.", message)
+};
+pub(super) const TOKEN_COUNT: Answer = Answer {
+    headers: COUNT_HEADERS,
+    ..whole("The count.", |schemas| count::schema(schemas).to_value())
 };
 pub(super) const RESPONSE: Answer =
     answer("OpenAI's response; with `stream: true` as events.", response);
@@ -156,6 +168,11 @@ pub(super) fn embedding_example() -> Value {
 pub(super) fn messages_example() -> Value {
     let messages = json!([{"role": "user", "content": "Hello"}]);
     json!({"model": "claude-sonnet-4-5", "messages": messages, "max_tokens": 100})
+}
+
+pub(super) fn count_example() -> Value {
+    let messages = json!([{"role": "user", "content": "Hello"}]);
+    json!({"model": "claude-sonnet-4-5", "messages": messages})
 }
 
 pub(super) fn responses_example() -> Value {

@@ -82,7 +82,7 @@ pub(super) async fn serve(
 }
 
 /// Those of the client's wishes for features that pass.
-fn betas(headers: &HeaderMap) -> Option<HeaderValue> {
+pub(super) fn betas(headers: &HeaderMap) -> Option<http::HeaderValue> {
     let asked = headers.get_all("anthropic-beta").filter_map(|value| value.to_str().ok());
     let passing: Vec<&str> = asked
         .flat_map(|list| list.split(','))
@@ -92,7 +92,7 @@ fn betas(headers: &HeaderMap) -> Option<HeaderValue> {
     if passing.is_empty() {
         return None;
     }
-    HeaderValue::from_str(&passing.join(",")).ok()
+    http::HeaderValue::from_str(&passing.join(",")).ok()
 }
 
 async fn call(
@@ -115,8 +115,7 @@ async fn call(
         presented: &presented(request)?,
         body,
         format: endpoint.format,
-        betas: betas(request.headers())
-            .and_then(|it| http::HeaderValue::from_bytes(it.as_bytes()).ok()),
+        betas: betas(request.headers()),
         endpoint: endpoint.name,
         always_show_usage: endpoint.always_show_usage,
         always_tell_cost: endpoint.always_tell_cost,

@@ -20,6 +20,7 @@ use super::respond::{self, Manners, guarded, refuse};
 use super::route;
 
 mod inference;
+mod count;
 mod models;
 mod usage;
 mod ridges;

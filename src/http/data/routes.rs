@@ -12,7 +12,7 @@ use crate::protocol::chat::TABLE;
 use crate::protocol::request::schema;
 
 use super::health::Health;
-use super::{document, formats, health, inference, models, ridges_routes, usage};
+use super::{count, document, formats, health, inference, models, ridges_routes, usage};
 
 /// The base of OpenRouter's clients, and of the sidecar that Ridges has in its place.
 const OPENROUTER: &str = "/api/v1";
@@ -62,6 +62,26 @@ pub(super) const OF_CALL: &[Code] = &[
     Code::TokenCeilingExceeded,
     Code::CallLimitExceeded,
     Code::BudgetReserved,
+    Code::UpstreamError,
+    Code::Unavailable,
+    Code::UpstreamTimeout,
+];
+
+/// As those of a call, without those about money.
+const OF_COUNT: &[Code] = &[
+    Code::InvalidModel,
+    Code::InvalidRunId,
+    Code::RunIdMismatch,
+    Code::RunIdRequired,
+    Code::ParameterNotAllowed,
+    Code::RunClosed,
+    Code::RunExpired,
+    Code::ModelNotAllowed,
+    Code::RunNotFound,
+    Code::RunNotActive,
+    Code::ProviderNotConfigured,
+    Code::RateLimited,
+    Code::ConcurrencyLimited,
     Code::UpstreamError,
     Code::Unavailable,
     Code::UpstreamTimeout,
@@ -201,6 +221,27 @@ static BASED: &[Endpoint] = &[
                 example: formats::messages_example,
             }),
             answers: &[formats::MESSAGE],
+            ..CALL
+        },
+    },
+    Endpoint {
+        method: Method::Post,
+        path: "/messages/count_tokens",
+        to: |_| web::to(count::serve),
+        spec: Spec {
+            id: "countMessageTokens",
+            summary: "How many tokens the input of a message has",
+            about: "Costs nothing and is no call; the run must be one that could make it. Where \
+                    Anthropic serves the model, it counts. Elsewhere the gateway does, with the \
+                    model's vocabulary or, where none is known, by bytes, and answers the most \
+                    that the input can be. Errors have Anthropic's shape.",
+            body: Some(Body {
+                required: true,
+                schema: formats::count_request,
+                example: formats::count_example,
+            }),
+            answers: &[formats::TOKEN_COUNT],
+            errors: OF_COUNT,
             ..CALL
         },
     },

@@ -32,6 +32,17 @@ pub(in crate::http) const MESSAGE_HEADERS: &[&str] = &[
     "x-ratelimit-reset-requests",
 ];
 
+/// What a count of messages tells.
+pub(in crate::http) const COUNT_HEADERS: &[&str] = &[
+    "request-id",
+    "x-token-count",
+    "x-run-id",
+    "x-run-remaining-usd",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+];
+
 /// What keeps others from holding a stream back.
 pub(super) const STREAM: &[&str] = &["cache-control", "x-accel-buffering"];
 
@@ -64,6 +75,11 @@ pub(super) fn schemas() -> Map<String, Value> {
         ("x-ratelimit-limit-requests", count(), "The run's requests a minute, if it has a limit."),
         ("x-ratelimit-remaining-requests", count(), "How many of them are left."),
         ("x-ratelimit-reset-requests", text(), "When all of them are back: `250ms`, `1s`, `6m0s`."),
+        (
+            "x-token-count",
+            json!({"enum": ["provider", "bound"]}),
+            "Who counted: the provider, or this gateway, whose count the input will not exceed.",
+        ),
         ("x-error-origin", origin, "Whose fault it is."),
         ("x-should-retry", json!({"const": "false"}), "The same request will fail again."),
         ("retry-after", count(), "When to come back, in seconds."),

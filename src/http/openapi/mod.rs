@@ -15,7 +15,7 @@ use super::route::{Answer, Content, Endpoint, Param, Spec};
 mod errors;
 mod headers;
 
-pub(super) use headers::{CALL_HEADERS, MESSAGE_HEADERS};
+pub(super) use headers::{CALL_HEADERS, COUNT_HEADERS, MESSAGE_HEADERS};
 
 /// Where schemas stand in a document.
 pub(super) const SCHEMAS: &str = "#/components/schemas/";

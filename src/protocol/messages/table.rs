@@ -11,21 +11,26 @@ use crate::protocol::request::fields::Shape::{
 use crate::protocol::request::fields::{Counts, Field, Object, Shape, Tally, Variant};
 
 /// The most messages of one request.
-const MAX_MESSAGES: usize = 8_192;
+pub(super) const MAX_MESSAGES: usize = 8_192;
 /// The most blocks of one message.
-const MAX_BLOCKS: usize = 8_192;
+pub(super) const MAX_BLOCKS: usize = 8_192;
 /// The most tools of one request.
-const MAX_TOOLS: usize = 512;
+pub(super) const MAX_TOOLS: usize = 512;
 /// The most stop sequences.
-const MAX_STOPS: usize = 16;
+pub(super) const MAX_STOPS: usize = 16;
 
 const IMAGES: &[&str] = &["image/png", "image/jpeg", "image/webp", "image/gif"];
 
-const fn top(name: &'static str, action: Action, shape: Shape, note: &'static str) -> Field {
+pub(super) const fn top(
+    name: &'static str,
+    action: Action,
+    shape: Shape,
+    note: &'static str,
+) -> Field {
     Field::top(name, action, shape, note)
 }
 
-const fn no(name: &'static str, note: &'static str) -> Field {
+pub(super) const fn no(name: &'static str, note: &'static str) -> Field {
     Field::top(name, Refused, Shape::Refused, note)
 }
 
@@ -103,7 +108,7 @@ pub static TOP: Object = Object::new(
 )
 .requiring(&["model", "messages", "max_tokens"]);
 
-static TOP_CACHE: Object = Object::new(
+pub(super) static TOP_CACHE: Object = Object::new(
     "MessagesCacheControl",
     &[
         inner("cache_control.", "type", CacheMark, "required; ephemeral"),
@@ -123,7 +128,7 @@ static CACHE: Object = Object::new(
 .requiring(&["type"]);
 
 const SYSTEM_AT: &str = "system[].";
-static SYSTEM: Object = Object::new(
+pub(super) static SYSTEM: Object = Object::new(
     "MessagesSystemBlock",
     &[
         inner(SYSTEM_AT, "type", Word(&["text"]), "required; text"),
@@ -134,7 +139,7 @@ static SYSTEM: Object = Object::new(
 )
 .requiring(&["type", "text"]);
 
-static MESSAGE: Object = Object::new(
+pub(super) static MESSAGE: Object = Object::new(
     "MessagesMessage",
     &[
         inner("messages[].", "role", Word(&["user", "assistant"]), "required; user or assistant"),
@@ -209,7 +214,7 @@ static RESULT: Object = Object::new(
 .tagged(&[of("text", &["text", "citations"], &["text"]), of("image", &["source"], &["source"])]);
 
 const TOOL_AT: &str = "tools[].";
-static TOOL: Object = Object::new(
+pub(super) static TOOL: Object = Object::new(
     "MessagesTool",
     &[
         inner(TOOL_AT, "type", Tag, "custom: no tools of the provider"),
@@ -226,7 +231,7 @@ static TOOL: Object = Object::new(
 .tallied(Tally::Tool);
 
 const CHOICE_AT: &str = "tool_choice.";
-static TOOL_CHOICE: Object = Object::new(
+pub(super) static TOOL_CHOICE: Object = Object::new(
     "MessagesToolChoice",
     &[
         inner(CHOICE_AT, "type", Tag, "required; auto, any, tool or none"),
@@ -243,7 +248,7 @@ static TOOL_CHOICE: Object = Object::new(
 ]);
 
 const THINKING_AT: &str = "thinking.";
-static THINKING: Object = Object::new(
+pub(super) static THINKING: Object = Object::new(
     "MessagesThinking",
     &[
         inner(THINKING_AT, "type", Tag, "required; enabled, adaptive or disabled"),
@@ -258,7 +263,7 @@ static THINKING: Object = Object::new(
     with("disabled", &[]),
 ]);
 
-static OUTPUT: Object = Object::new(
+pub(super) static OUTPUT: Object = Object::new(
     "MessagesOutputConfig",
     &[
         inner("output_config.", "effort", Text, ""),

@@ -22,12 +22,14 @@ pub use count::TextCounter;
 use count::{Span, bytes_of};
 
 use super::format::Format;
+use super::messages;
 use crate::domain::bound::InputShape;
 use crate::domain::fault::Fault;
 use crate::domain::id::RunId;
 use crate::domain::price::Caching;
 use crate::domain::usage::Tokens;
 use crate::providers::Dialect;
+use fields::Object;
 
 /// What is appended to the client's part at most, save for a long model name.
 const TAIL_BYTES: usize = 384;
@@ -88,7 +90,19 @@ impl Request {
     /// `invalid_request` for what is malformed, `parameter_not_allowed` for what may not pass; both
     /// name the field.
     pub fn parse(format: Format, body: Bytes) -> Result<Self, Fault> {
-        let parsed = parse::parse(format.table(), &body)?;
+        Self::read(format, format.table(), &body)
+    }
+
+    /// Reads a request to count the tokens of messages.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_count(body: &Bytes) -> Result<Self, Fault> {
+        Self::read(Format::Messages, &messages::count::TABLE, body)
+    }
+
+    fn read(format: Format, table: &'static Object, body: &Bytes) -> Result<Self, Fault> {
+        let parsed = parse::parse(table, body)?;
         let head = parsed.head;
         Ok(Self {
             format,
@@ -133,6 +147,23 @@ impl Request {
     /// A handle for counting elsewhere. While it lives, [`Self::into_upstream`] has to copy.
     pub fn counter(&self) -> TextCounter {
         TextCounter { body: self.prefix.clone(), spans: Arc::clone(&self.spans) }
+    }
+
+    /// The body that asks a provider to count this request's input: what of it becomes input.
+    /// `None` if it is not one of messages, for which alone there is such a question.
+    pub fn counting_body(&self, upstream_model: &str) -> Option<Bytes> {
+        if self.format != Format::Messages {
+            return None;
+        }
+        let mut whole = BytesMut::with_capacity(self.prefix.len() + TAIL_BYTES);
+        whole.extend_from_slice(&self.prefix);
+        append(&mut whole, "model", &serde_json::Value::from(upstream_model).to_string());
+        whole.extend_from_slice(b"}");
+        // Read again, by a table that takes out what becomes no input.
+        let mut body = BytesMut::from(Self::parse_count(&whole.freeze()).ok()?.prefix);
+        append(&mut body, "model", &serde_json::Value::from(upstream_model).to_string());
+        body.extend_from_slice(b"}");
+        Some(body.freeze())
     }
 
     /// The body to send: what was read, with the fields that the gateway decides appended.

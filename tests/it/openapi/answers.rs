@@ -174,7 +174,8 @@ async fn the_data_plane_answers_as_it_is_described() {
         agent.say(&format!("POST {base}/embeddings"), embedded, 200).await;
         let mut message = limited("Hello");
         message["model"] = json!("claude-sonnet-4-5");
-        agent.say(&format!("POST {base}/messages"), message, 200).await;
+        agent.say(&format!("POST {base}/messages"), message.clone(), 200).await;
+        agent.say(&format!("POST {base}/messages/count_tokens"), message, 200).await;
         let asked = json!({"model": "gpt-4o-mini", "input": "Hello", "max_output_tokens": 20});
         agent.say(&format!("POST {base}/responses"), asked, 200).await;
     }

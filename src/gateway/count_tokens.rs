@@ -1,0 +1,118 @@
+//! Counting the input of messages for a client, which is no model call: it costs nothing and leaves
+//! no trace in the ledger, and only whoever could make the call is answered.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout};
+
+use crate::domain::bound::input_bound;
+use crate::domain::fault::Fault;
+use crate::domain::policy::check_standing;
+use crate::domain::reservation::Refusal;
+use crate::domain::usage::Tokens;
+use crate::protocol::format::Format;
+use crate::protocol::request::Request;
+use crate::upstream::Client;
+
+use super::admission::{STATE_POLL, closed, expired, not_active};
+use super::caller::{Caller, invalid_key, run_not_found};
+use super::counting::Prompt;
+use super::inference::{ModelCall, Standing};
+use super::{Busy, Gateway, Work, draining, unavailable};
+
+/// How many tokens an input has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputTokens {
+    /// As its provider counts them.
+    Counted(Tokens),
+    /// At most this many, as a call would be admitted with: by the model's vocabulary if one is
+    /// known, else by bytes.
+    Bound(Tokens),
+}
+
+impl Gateway {
+    /// Counts the input of messages. `standing` is filled in as far as it comes.
+    ///
+    /// # Errors
+    /// What stands in the way of the call itself, in the published order, save for money; else what
+    /// the provider answered instead of a count.
+    pub async fn count_tokens(
+        self: &Arc<Self>,
+        client: &Client,
+        mut call: ModelCall<'_>,
+        standing: &mut Standing,
+    ) -> Result<InputTokens, Fault> {
+        let _busy = Busy::with(self, Work::Request);
+        if self.is_draining() {
+            return Err(draining());
+        }
+        let body = std::mem::take(&mut call.body);
+        let parse = || Request::parse_count(&body);
+        let (identity, request) = self.understand(call.presented, standing, parse).await?;
+        let caller = self.name_run(identity, call.presented, &request.run_names).await?;
+        standing.run = Some(caller.run.id);
+        let counted = self.counted(client, &call, (request, body), &caller, standing).await;
+        standing.balance = caller.run.balance();
+        counted.inspect_err(|fault| self.refusals.count(caller.run.id, fault.code()))
+    }
+
+    async fn counted(
+        &self,
+        client: &Client,
+        call: &ModelCall<'_>,
+        asked: (Request, Bytes),
+        caller: &Caller,
+        standing: &mut Standing,
+    ) -> Result<InputTokens, Fault> {
+        let target = self.route(&asked.0, &caller.run)?;
+        let (request, _) = self.spoken(call, asked, &target, caller)?;
+        let _permit = self.enter(&caller.run, standing).await?;
+        self.until_open(caller).await?;
+        let betas = call.betas.as_ref();
+        let prompt = Prompt { caller, target: &target, request: &request, client, betas };
+        if request.format == Format::Messages {
+            let end = Instant::now() + self.policy.deadlines.whole;
+            return self.ask_provider(&prompt, end).await.map(InputTokens::Counted);
+        }
+        let (shape, window) = (request.shape, target.most_input(request.shape));
+        let strict = input_bound(request.text_bytes, shape, &target.constants, window);
+        let counted = self.vocabulary_bound(&prompt).await;
+        Ok(InputTokens::Bound(counted.map_or(strict, |counted| counted.min(strict))))
+    }
+
+    /// Waits until the run may call models, as a call of it would. There is no reservation to be
+    /// refused, so the ledger is asked for the run's state.
+    async fn until_open(&self, caller: &Caller) -> Result<(), Fault> {
+        let Caller { run, authority } = caller;
+        let began = Instant::now();
+        loop {
+            if self.is_draining() {
+                return Err(draining());
+            }
+            let changed = run.changed();
+            {
+                let _place = self.reads.acquire().await;
+                self.directory.refresh(run.id).await.map_err(unavailable)?;
+            }
+            let token = run.terms.require_token;
+            // The gateway's own clock: no money depends on when a run is past its expiry.
+            match check_standing(&run.standing(), token, *authority, chrono::Utc::now()) {
+                Ok(()) => return Ok(()),
+                Err(Refusal::RunNotActive(state)) => {
+                    let left = self.policy.activation_wait.saturating_sub(began.elapsed());
+                    if left.is_zero() {
+                        return Err(not_active(state.as_str()));
+                    }
+                    let _told = timeout(left.min(STATE_POLL), changed).await;
+                }
+                Err(Refusal::RunClosed(state)) => return Err(closed(state.as_str())),
+                Err(Refusal::RunExpired) => return Err(expired()),
+                Err(Refusal::RunNotFound) => return Err(run_not_found()),
+                Err(Refusal::InvalidKey) => return Err(invalid_key()),
+                // Nothing is asked of a budget.
+                Err(Refusal::Behind { .. } | Refusal::Budget { .. }) => return Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Calls that fit only by a better count than that of their bytes, and what they may never lose.
+
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+
+use super::stage::{PROVIDER_KEY, Stage, ask_of, cost, decimal, strict_input_of, with};
+use crate::support::client::{Answer, Run};
+use crate::support::provider::{ScriptedProvider, Then, response};
+
+const CLAUDE: &str = "claude-sonnet-4-5";
+const OUTPUT: u64 = 50;
+/// Bytes that no tokeniser takes for as many tokens.
+const WORDS: usize = 4_000;
+
+fn words() -> String {
+    "word ".repeat(WORDS)
+}
+
+fn message(text: &str) -> Value {
+    with(ask_of(CLAUDE, text), json!({"max_tokens": OUTPUT}))
+}
+
+async fn post(stage: &Stage, run: &Run, path: &str, body: &Value) -> Answer {
+    let request = stage.client().http.post(format!("{}{path}", stage.client().data));
+    Answer::of(request.bearer_auth(&run.token).json(body).send().await.unwrap()).await
+}
+
+/// The bound that a count of Anthropic's becomes: a twentieth more, and the catalogue's constants.
+fn estimated(counted: u64) -> u64 {
+    counted + counted.div_ceil(20) + 1024 + 16
+}
+
+fn counted(tokens: u64) -> (String, Then) {
+    let body = json!({"input_tokens": tokens}).to_string();
+    (response("200 OK", "application/json", &body), Then::Close)
+}
+
+fn answered(input: u64) -> (String, Then) {
+    let body = json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": CLAUDE,
+        "content": [{"type": "text", "text": "Hi"}], "stop_reason": "end_turn",
+        "stop_sequence": null, "usage": {"input_tokens": input, "output_tokens": 5},
+    });
+    (response("200 OK", "application/json", &body.to_string()), Then::Close)
+}
+
+/// Before an Anthropic that answers one after the other.
+async fn anthropic(answers: Vec<(String, Then)>) -> (ScriptedProvider, Stage) {
+    let provider = ScriptedProvider::in_turn(answers).await;
+    let base = provider.base_url();
+    let settings = [
+        ("SIMULATE_PROVIDERS", "false"),
+        ("ANTHROPIC_API_KEY", PROVIDER_KEY),
+        ("ANTHROPIC_BASE_URL", &base),
+        ("UPSTREAM_RETRIES", "0"),
+    ];
+    let stage = Stage::simulated(&settings).await;
+    (provider, stage)
+}
+
+async fn capped(stage: &Stage, cap: Decimal) -> Run {
+    stage.run(json!({"cost_limit_usd": cap.to_string(), "on_cap": "refuse"})).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_fits_by_anthropics_count_is_served() {
+    let text = words();
+    let strict = cost(CLAUDE, strict_input_of(CLAUDE, &text), 0, OUTPUT);
+    let cap = cost(CLAUDE, estimated(4_100), 0, OUTPUT);
+    assert!(cap < strict);
+    for path in ["/v1/messages", "/v1/chat/completions"] {
+        let (provider, stage) = anthropic(vec![counted(4_100), answered(4_090)]).await;
+        let run = capped(&stage, cap).await;
+        let made = post(&stage, &run, path, &with(message(&text), json!({"top_p": 0.5}))).await;
+        assert_eq!(made.status, 200, "{path}: {}", made.text);
+        let usage = stage.client().settled(&run).await;
+        assert_eq!(decimal(&usage["spent_usd"]), cost(CLAUDE, 4_090, 0, 5));
+        assert_eq!(usage["calls"], 1, "a count is no call: {usage}");
+        let seen = provider.seen();
+        assert!(seen[0].starts_with("POST /v1/messages/count_tokens "), "{}", seen[0]);
+        assert!(seen[1].starts_with("POST /v1/messages "), "{}", seen[1]);
+        let sent: Value = serde_json::from_str(seen[0].split_once("\r\n\r\n").unwrap().1).unwrap();
+        let mut names: Vec<&String> = sent.as_object().unwrap().keys().collect();
+        names.sort();
+        assert_eq!(names, ["messages", "model"], "{path}");
+        stage.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_anthropic_counts_is_an_estimate_and_more_is_reserved() {
+    let text = words();
+    let (provider, stage) = anthropic(vec![counted(4_100), answered(4_090)]).await;
+    let needed = cost(CLAUDE, estimated(4_100), 0, OUTPUT);
+    let run = capped(&stage, needed - cost(CLAUDE, 1, 0, 0)).await;
+    let refused = post(&stage, &run, "/v1/messages", &message(&text)).await;
+    assert_eq!(refused.status, 402, "{}", refused.text);
+    assert_eq!(decimal(&refused.json()["error"]["worst_case_usd"]), needed);
+    assert_eq!(provider.seen().len(), 1, "only the count was asked for");
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_count_the_bytes_stand() {
+    let text = words();
+    let strict = cost(CLAUDE, strict_input_of(CLAUDE, &text), 0, OUTPUT);
+    let failing = |status: &str| (response(status, "application/json", "{}"), Then::Close);
+    for answer in [
+        failing("500 Oops"),
+        failing("429 Too Many Requests"),
+        failing("404 Not Found"),
+        failing("200 OK"),
+        (String::new(), Then::Close),
+        // A count above the bytes is no bound that counts.
+        counted(1_000_000),
+    ] {
+        let (_provider, stage) = anthropic(vec![answer]).await;
+        let run = capped(&stage, strict - cost(CLAUDE, 1, 0, 0)).await;
+        let refused = post(&stage, &run, "/v1/messages", &message(&text)).await;
+        assert_eq!(refused.status, 402, "{}", refused.text);
+        assert_eq!(decimal(&refused.json()["error"]["worst_case_usd"]), strict);
+        stage.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_fits_by_its_bytes_is_not_counted() {
+    let (provider, stage) = anthropic(vec![answered(10)]).await;
+    let run = capped(&stage, cost(CLAUDE, strict_input_of(CLAUDE, "hi"), 0, OUTPUT)).await;
+    assert_eq!(post(&stage, &run, "/v1/messages", &message("hi")).await.status, 200);
+    assert_eq!(provider.seen().len(), 1);
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_never_lowered_to_what_it_may_think() {
+    let stage = Stage::simulated(&[]).await;
+    let text = "think";
+    let asked = |members: Value| with(ask_of(CLAUDE, text), members);
+    let thinking = json!({"thinking": {"type": "enabled", "budget_tokens": 2048}});
+    let body = with(asked(thinking), json!({"max_tokens": 6_000}));
+    let counter = stage.run(json!({})).await;
+    let told = post(&stage, &counter, "/v1/messages/count_tokens", &body).await.json();
+    let count = told["input_tokens"].as_u64().unwrap();
+    // For so short a prompt the bytes are the better bound.
+    let input = strict_input_of(CLAUDE, text).min(estimated(count));
+    let effort = json!({"max_tokens": 6_000, "reasoning_effort": "low"});
+    for (path, body) in [("/v1/messages", body), ("/v1/chat/completions", asked(effort))] {
+        let capped = async |output: u64| {
+            let cap = cost(CLAUDE, input, 0, output);
+            let run = stage.run(json!({"cost_limit_usd": cap.to_string()})).await;
+            post(&stage, &run, path, &body).await
+        };
+        let lowered = capped(3_000).await;
+        assert_eq!(lowered.status, 200, "{path}: {}", lowered.text);
+        assert_eq!(lowered.header("x-run-max-output-tokens"), Some("3000"), "{path}");
+        assert_eq!(capped(2_049).await.header("x-run-max-output-tokens"), Some("2049"), "{path}");
+        let refused = capped(2_048).await;
+        assert_eq!(refused.status, 402, "{path}: {}", refused.text);
+        let least = decimal(&refused.json()["error"]["worst_case_usd"]);
+        assert_eq!(least, cost(CLAUDE, input, 0, 2_049), "{path}");
+    }
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_allows_less_than_the_thinking_refuses_it_by_name() {
+    let stage = Stage::simulated(&[]).await;
+    let run = stage.run(json!({"max_output_tokens_per_call": 2_000})).await;
+    let thinking = json!({"max_tokens": 6_000, "thinking": {"type": "enabled",
+        "budget_tokens": 2_000}});
+    let refused = post(&stage, &run, "/v1/messages", &with(message("hi"), thinking)).await;
+    assert_eq!((refused.status, refused.code()), (400, "invalid_request".to_owned()));
+    assert!(refused.text.contains("at most 2000 output tokens"), "{}", refused.text);
+    // Whoever asks for more thinking than output by himself is the provider's to judge.
+    let own = json!({"max_tokens": 1_500, "thinking": {"type": "enabled",
+        "budget_tokens": 2_000}});
+    assert_eq!(post(&stage, &run, "/v1/messages", &with(message("hi"), own)).await.status, 200);
+    stage.end().await;
+}

@@ -4,6 +4,7 @@
 
 mod built_in;
 mod price_table;
+mod vocabularies;
 
 use rungate::catalog::{Catalog, Kind, Unresolved};
 use rungate::domain::usage::Tokens;

@@ -95,6 +95,12 @@ fn a_file_of_settings_is_read_from_the_working_directory_alone() {
 fn a_catalogue_or_a_database_url_that_cannot_be_used_is_a_wrong_setting() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("models.toml"), "[[models]]\nfrob = 1\n").unwrap();
+    let vocabulary = "[[models]]\nname = \"m\"\nprovider = \"chutes\"\ncontext_window = 1\n\
+                      max_output_tokens = 1\ntokenizer_file = \"lost.json\"\n";
+    fs::write(folder.path().join("vocabulary.toml"), vocabulary).unwrap();
+    let lost: (&str, &[u8]) = ("MODELS_FILE", b"vocabulary.toml");
+    let names_it =
+        "vocabulary.toml:6: model \"m\": `tokenizer_file` = \"lost.json\" cannot be used";
     let ports: [(&str, &[u8]); 3] = [
         ("LISTEN_ADDR", b"127.0.0.1:0"),
         ("ADMIN_LISTEN_ADDR", b"127.0.0.1:0"),
@@ -107,6 +113,7 @@ fn a_catalogue_or_a_database_url_that_cannot_be_used_is_a_wrong_setting() {
     for (commands, wrong, says) in [
         (&["check-config", "serve", "dev"][..], missing, "nowhere.toml cannot be read"),
         (&["check-config", "serve", "dev"], broken, "models.toml:"),
+        (&["check-config", "serve", "dev"], lost, names_it),
         (&["check-config", "serve"], url, "DATABASE_URL is not a Postgres URL"),
         (&["check-config"], base, "OPENAI_BASE_URL is not a usable URL"),
     ] {

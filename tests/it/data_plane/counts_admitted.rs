@@ -178,3 +178,51 @@ async fn a_run_that_allows_less_than_the_thinking_refuses_it_by_name() {
     assert_eq!(post(&stage, &run, "/v1/messages", &with(message("hi"), own)).await.status, 200);
     stage.end().await;
 }
+
+/// One model, counted with a file beside the catalogue.
+const WITH_FILE: &str = r#"
+[[models]]
+name = "acme/words"
+provider = "chutes"
+context_window = 100000
+max_output_tokens = 1000
+tokenizer_file = "tiny.json"
+input = "1"
+output = "2"
+bound = { per_request = 64, per_message = 16, per_tool = 64 }
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_fits_by_the_operators_vocabulary_is_served() {
+    const MODEL: &str = "acme/words";
+    let folder = tempfile::tempdir().unwrap();
+    let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tokenizers/tiny.json");
+    std::fs::copy(tiny, folder.path().join("tiny.json")).unwrap();
+    let path = folder.path().join("models.toml");
+    std::fs::write(&path, WITH_FILE).unwrap();
+    let stage = Stage::simulated(&[("MODELS_FILE", path.to_str().unwrap())]).await;
+    // A token for "hello" and for each " world", and what stands around a message.
+    let text = format!("hello{}", " world".repeat(1_000));
+    let bound = 64 + 16 + 1 + 1_000;
+    let tools = json!({"tools": [{"name": "look", "input_schema": {"type": "object"}}]});
+    let run = stage.run(json!({})).await;
+    let count = async |body: &Value| {
+        let told = post(&stage, &run, "/v1/messages/count_tokens", body).await;
+        assert_eq!(told.header("x-token-count"), Some("bound"), "{}", told.text);
+        told.json()["input_tokens"].as_u64().unwrap()
+    };
+    assert_eq!(count(&ask_of(MODEL, &text)).await, bound);
+    assert!(count(&with(ask_of(MODEL, &text), tools)).await > bound + 64, "a tool counts, too");
+
+    // 50 output tokens at 2, the input at 1, in millionths.
+    let cap = |input: u64| Decimal::from(input + 2 * OUTPUT) / Decimal::from(1_000_000);
+    let ask = ask_of(MODEL, &text);
+    let run = capped(&stage, cap(bound)).await;
+    let served = stage.client().ask(&run, &ask).await;
+    assert_eq!(served.status, 200, "{}", served.text);
+    let run = capped(&stage, cap(bound - 1)).await;
+    let refused = stage.client().ask(&run, &ask).await;
+    assert_eq!(refused.status, 402, "{}", refused.text);
+    assert_eq!(decimal(&refused.json()["error"]["worst_case_usd"]), cap(bound).normalize());
+    stage.end().await;
+}

@@ -42,6 +42,24 @@ def streamed(model):
     return ask
 
 
+def counted(model):
+    def ask():
+        run = Run()
+        each = of(run)
+        more = {"system": "Be brief.", "tools": TOOLS}
+        count = each.messages.count_tokens(model=model, messages=SAY, **more)
+        beta = each.beta.messages.count_tokens(model=model, messages=SAY, **more)
+        assert beta.input_tokens == count.input_tokens > 0
+        run.attempts(0)
+        answer = each.messages.create(model=model, max_tokens=300, messages=SAY, **more)
+        billed = answer.usage.input_tokens
+        # Anthropic counts what it bills; for others the gateway tells the most that it can be.
+        exact = model == CLAUDE
+        assert billed == count.input_tokens if exact else billed <= count.input_tokens, billed
+
+    return ask
+
+
 def tools():
     ask = [{"role": "user", "content": TOOL_PROMPT}]
     for model in (CLAUDE, OTHER):
@@ -165,6 +183,8 @@ client.call("messages", messages(CLAUDE))
 client.call("messages streamed", streamed(CLAUDE))
 client.call("messages, OpenAI's model", messages(OTHER))
 client.call("messages streamed, OpenAI's model", streamed(OTHER))
+client.call("count tokens", counted(CLAUDE))
+client.call("count tokens, OpenAI's model", counted(OTHER))
 client.call("tools", tools)
 client.call("tools streamed", tools_streamed)
 client.call("models", models)

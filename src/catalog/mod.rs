@@ -142,8 +142,8 @@ impl Catalog {
         Self::parse_all(&BUILT_IN)
     }
 
-    /// Reads a catalogue file. `file_name` is for messages, and the vocabularies that the text names
-    /// are read from files relative to it.
+    /// Reads a catalogue file. `file_name` is for messages, and the vocabularies that the text
+    /// names are read from files relative to it.
     ///
     /// # Errors
     /// The first rule that the file violates, in the order of its rows.

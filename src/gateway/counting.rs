@@ -22,8 +22,8 @@ use super::caller::Caller;
 use super::route::not_configured;
 use super::{Gateway, failure};
 
-/// How long a call that does not fit by its bytes may wait to be counted by its provider, the counts
-/// of its run's earlier calls included.
+/// How long a call that does not fit by its bytes may wait to be counted by its provider, the
+/// counts of its run's earlier calls included.
 const PROVIDER_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A prompt that somebody wants to have counted.

@@ -20,7 +20,7 @@ fn catalogue(folder: &TempDir, line: &str) -> Result<Catalog, CatalogError> {
     Catalog::parse(path.to_str().unwrap(), &GOOD.replace("tokenizer = \"o200k\"", line))
 }
 
-/// The expression by which current models (Qwen 2, Llama 3 and those after them) cut texts into words.
+/// The expression by which current models (Qwen 2, Llama 3 and later ones) cut texts into words.
 const WORDS: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|",
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",

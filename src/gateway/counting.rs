@@ -68,7 +68,7 @@ impl Gateway {
     /// By the provider's count. Nothing depends on it: without an answer in time, bytes stand.
     async fn provider_bound(&self, prompt: &Prompt<'_>) -> Option<Tokens> {
         let Prompt { caller, target, request, .. } = prompt;
-        let end = Instant::now() + PROVIDER_PATIENCE;
+        let end = Instant::now() + PROVIDER_PATIENCE.min(self.policy.deadlines.whole);
         let _turn = timeout_at(end, caller.run.counting.lock()).await.ok()?;
         match self.ask_provider(prompt, end).await {
             Ok(counted) => {

@@ -53,6 +53,7 @@ async fn anthropic(answers: Vec<(String, Then)>) -> (ScriptedProvider, Stage) {
         ("ANTHROPIC_API_KEY", PROVIDER_KEY),
         ("ANTHROPIC_BASE_URL", &base),
         ("UPSTREAM_RETRIES", "0"),
+        ("UPSTREAM_TIMEOUT_SECONDS", "3"),
     ];
     let stage = Stage::simulated(&settings).await;
     (provider, stage)
@@ -100,27 +101,34 @@ async fn what_anthropic_counts_is_an_estimate_and_more_is_reserved() {
     stage.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn without_a_count_the_bytes_stand() {
+/// A call that does not fit by its bytes is refused by them, whatever this answer says.
+async fn the_bytes_stand_for(answer: (String, Then)) {
     let text = words();
     let strict = cost(CLAUDE, strict_input_of(CLAUDE, &text), 0, OUTPUT);
-    let failing = |status: &str| (response(status, "application/json", "{}"), Then::Close);
-    for answer in [
-        failing("500 Oops"),
-        failing("429 Too Many Requests"),
-        failing("404 Not Found"),
-        failing("200 OK"),
-        (String::new(), Then::Close),
-        // A count above the bytes is no bound that counts.
-        counted(1_000_000),
-    ] {
-        let (_provider, stage) = anthropic(vec![answer]).await;
-        let run = capped(&stage, strict - cost(CLAUDE, 1, 0, 0)).await;
-        let refused = post(&stage, &run, "/v1/messages", &message(&text)).await;
-        assert_eq!(refused.status, 402, "{}", refused.text);
-        assert_eq!(decimal(&refused.json()["error"]["worst_case_usd"]), strict);
-        stage.end().await;
+    let (_provider, stage) = anthropic(vec![answer]).await;
+    let run = capped(&stage, strict - cost(CLAUDE, 1, 0, 0)).await;
+    let refused = post(&stage, &run, "/v1/messages", &message(&text)).await;
+    assert_eq!(refused.status, 402, "{}", refused.text);
+    assert_eq!(decimal(&refused.json()["error"]["worst_case_usd"]), strict);
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_count_the_bytes_stand() {
+    for status in ["500 Oops", "429 Too Many Requests", "200 OK"] {
+        the_bytes_stand_for((response(status, "application/json", "{}"), Then::Close)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_breaks_off_or_never_counts_holds_no_call_up_for_long() {
+    the_bytes_stand_for((String::new(), Then::Close)).await;
+    the_bytes_stand_for((String::new(), Then::Stall)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_count_above_the_bytes_changes_nothing() {
+    the_bytes_stand_for(counted(1_000_000)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

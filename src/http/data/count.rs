@@ -52,6 +52,7 @@ async fn count(
         betas: betas(request.headers()),
         endpoint: NAME,
         always_show_usage: false,
+        always_tell_cost: false,
     };
     let counting = plane.gateway.count_tokens(&plane.client, call, standing);
     // Boxed, because what is around it is moved several times before it is first polled.

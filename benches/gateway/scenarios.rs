@@ -93,24 +93,8 @@ pub(crate) fn all() -> Vec<Scenario> {
             Work::FirstEvent(8),
             apart,
         )),
-        short(Scenario {
-            shape: Shape::chat_token(bodies::EVENTS),
-            ..scenario(
-                "token-chat",
-                "first token, chat that a provider of messages answers, 1 connection",
-                Work::FirstEvent(1),
-                bodies::stream_of("claude-haiku-4-5"),
-            )
-        }),
-        short(Scenario {
-            shape: Shape::message_token(bodies::EVENTS),
-            ..scenario(
-                "token-messages",
-                "first token, message that a provider of chat answers, 1 connection",
-                Work::FirstEvent(1),
-                bodies::message(),
-            )
-        }),
+        short(first_token_of_chat(&scenario)),
+        short(first_token_of_message(&scenario)),
         short(long(scenario(
             "prompt1",
             "200 KB prompt, 1 connection",
@@ -124,6 +108,24 @@ pub(crate) fn all() -> Vec<Scenario> {
             bodies::prompt(),
         )),
     ]
+}
+
+/// The name or the title of a scenario.
+type Said = &'static str;
+
+/// A chat that a provider of messages answers.
+fn first_token_of_chat(scenario: &impl Fn(Said, Said, Work, String) -> Scenario) -> Scenario {
+    let title = "first token, chat that a provider of messages answers, 1 connection";
+    let body = bodies::stream_of("claude-haiku-4-5");
+    let shape = Shape::chat_token(bodies::EVENTS);
+    Scenario { shape, ..scenario("token-chat", title, Work::FirstEvent(1), body) }
+}
+
+/// A message that a provider of chat answers.
+fn first_token_of_message(scenario: &impl Fn(Said, Said, Work, String) -> Scenario) -> Scenario {
+    let title = "first token, message that a provider of chat answers, 1 connection";
+    let shape = Shape::message_token(bodies::EVENTS);
+    Scenario { shape, ..scenario("token-messages", title, Work::FirstEvent(1), bodies::message()) }
 }
 
 impl Scenario {

@@ -41,7 +41,7 @@ impl Pricing {
         (prices, is_unknown)
     }
 
-    /// What will be booked if a stream ends with the usage that it has told, for who asks within it.
+    /// What will be booked if a stream ends with the usage that it has told.
     pub(super) fn teller(&self) -> TellCost {
         let pricing = self.clone();
         Box::new(move |usage, model| pricing.charge(Ending::Reported(usage), model).0.cost)

@@ -50,7 +50,7 @@ pub(super) static CHAT_WITH_USAGE: Endpoint = Endpoint {
 };
 /// As OpenRouter's clients call it.
 pub(super) static CHAT_WITH_COST: Endpoint =
-    Endpoint { always_tell_cost: true, ..endpoint("/api/v1/chat/completions", Format::Chat) };
+    Endpoint { always_tell_cost: true, ..endpoint("/v1/chat/completions", Format::Chat) };
 pub(super) static EMBEDDINGS: Endpoint = endpoint("/v1/embeddings", Format::Embeddings);
 pub(super) static MESSAGES: Endpoint = endpoint("/v1/messages", Format::Messages);
 pub(super) static RESPONSES: Endpoint = endpoint("/v1/responses", Format::Responses);

@@ -189,13 +189,13 @@ async fn the_sidecars_usage_is_numbers_with_every_digit_and_ours_stays_text() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_of_openrouters_base_is_booked_under_its_path_and_shows_no_key() {
+async fn a_call_of_openrouters_base_is_booked_as_a_chat_and_shows_no_key() {
     let provider = ScriptedProvider::json(&format!("{{\"choices\":[],\"usage\":{THEIRS}}}")).await;
     let stage = Stage::before(&provider, &[]).await;
     let run = stage.run(json!({})).await;
     let answer = post(&stage, &run, "/api/v1", &ask("hi")).await;
     assert!(!answer.text.contains(PROVIDER_KEY));
     stage.client().settled(&run).await;
-    assert_eq!(stage.client().calls(&run).await[0]["endpoint"], "/api/v1/chat/completions");
+    assert_eq!(stage.client().calls(&run).await[0]["endpoint"], "/v1/chat/completions");
     stage.end().await;
 }

@@ -7,7 +7,7 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use super::endings_streams::{content, events};
-use super::stage::{MODEL, Stage, ask, ask_streamed, with};
+use super::stage::{MODEL, Stage, ask, ask_streamed, cost, with};
 use crate::support::client::{Answer, Run};
 use crate::support::provider::{ScriptedProvider, Then};
 
@@ -31,6 +31,9 @@ async fn post(stage: &Stage, run: &Run, path: &str, body: &Value) -> Answer {
 async fn a_stream_passes_byte_for_byte_and_the_usage_chunk_only_where_it_is_wanted() {
     let whole = [FIRST, REST, WITH_USAGE, USAGE, DONE].concat();
     let hidden = [FIRST, REST, WITH_USAGE, DONE].concat();
+    // OpenRouter's clients see the cost wherever they see usage, and every other byte as it came.
+    let cost = cost(MODEL, 8, 0, 1);
+    let priced = hidden.replace("_tokens\":1}", &format!("_tokens\":1,\"cost\":{cost}}}"));
     let provider = ScriptedProvider::answering(format!("{HEAD}{whole}"), Then::Close).await;
     let stage = Stage::before(&provider, &[]).await;
     let run = stage.run(json!({})).await;
@@ -39,7 +42,7 @@ async fn a_stream_passes_byte_for_byte_and_the_usage_chunk_only_where_it_is_want
         ("/v1/chat/completions", json!({}), &hidden),
         ("/v1/chat/completions", asked(false), &hidden),
         ("/v1/chat/completions", asked(true), &whole),
-        ("/api/v1/chat/completions", json!({}), &hidden),
+        ("/api/v1/chat/completions", json!({}), &priced),
         ("/agents/inference", json!({}), &hidden),
         ("/agents/inference", asked(true), &whole),
         ("/inference/v1/chat/completions", json!({}), &whole),

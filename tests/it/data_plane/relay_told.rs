@@ -112,6 +112,7 @@ async fn a_run_sees_the_models_that_it_may_use_and_no_others() {
     let entry = json!({
         "id": MODEL, "object": "model", "created": 0, "owned_by": "openai",
         "kind": "chat", "context_window": 128_000, "max_output_tokens": 16_384,
+        "type": "model", "display_name": MODEL, "created_at": "1970-01-01T00:00:00Z",
     });
     let list = get(stage.client(), "/v1/models", &run).await.json();
     let ids: Vec<&Value> = list["data"].as_array().unwrap().iter().map(|one| &one["id"]).collect();
@@ -131,6 +132,8 @@ async fn a_run_sees_the_models_that_it_may_use_and_no_others() {
     let vectors = json!({
         "id": "text-embedding-3-small", "object": "model", "created": 0, "owned_by": "openai",
         "kind": "embedding", "context_window": 8191,
+        "type": "model", "display_name": "text-embedding-3-small",
+        "created_at": "1970-01-01T00:00:00Z",
     });
     assert!(all["data"].as_array().unwrap().contains(&vectors), "{all}");
     stage.end().await;

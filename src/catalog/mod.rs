@@ -8,6 +8,11 @@ mod vocabulary;
 mod error;
 mod fields;
 mod file;
+pub mod quote;
+pub mod price_map;
+pub mod import;
+pub mod offer;
+pub mod refresh;
 
 pub use error::{CatalogError, Problem};
 pub use vocabulary::Vocabulary;
@@ -44,6 +49,7 @@ const VERSION_DIGITS: usize = 12;
 #[derive(Debug)]
 pub struct Catalog {
     version: String,
+    text: String,
     models: Vec<Arc<Model>>,
     by_name: HashMap<String, Arc<Model>>,
     by_provider: HashMap<&'static str, AtProvider>,
@@ -153,15 +159,25 @@ impl Catalog {
 
     fn parse_all(files: &[(&str, &str)]) -> Result<Self, CatalogError> {
         let mut rows = Vec::new();
-        let mut hash = Sha256::new();
         for (name, text) in files {
             rows.extend(file::rows(name, text)?);
-            hash.update(text.as_bytes());
         }
         check_names(&rows)?;
-        let mut version = hex::encode(hash.finalize());
+        let text = files.iter().map(|(_, text)| *text).collect::<String>();
+        let mut version = hex::encode(Sha256::digest(text.as_bytes()));
         version.truncate(VERSION_DIGITS);
-        Ok(Self::of(version, rows))
+        Ok(Self::of(version, text, rows))
+    }
+
+    /// The text of all its files, which as one file is the same catalogue of the same version.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What the model of this id at this provider makes.
+    fn kind_of(&self, provider: &str, upstream: &str) -> Kind {
+        let there = self.by_provider.get(provider);
+        there.and_then(|there| there.by_upstream.get(upstream)).map_or(Kind::Chat, |it| it.kind)
     }
 
     /// The *price version* that calls are booked under: the first 12 hex digits of the SHA-256 of
@@ -213,7 +229,7 @@ impl Catalog {
         self.models.iter()
     }
 
-    fn of(version: String, rows: Vec<Row>) -> Self {
+    fn of(version: String, text: String, rows: Vec<Row>) -> Self {
         let mut models: Vec<Model> = Vec::new();
         let mut places: HashMap<String, usize> = HashMap::new();
         let mut by_provider: HashMap<&'static str, AtProvider> = HashMap::new();
@@ -231,7 +247,7 @@ impl Catalog {
         }
         let models: Vec<Arc<Model>> = models.into_iter().map(Arc::new).collect();
         let by_name = models.iter().map(|model| (model.name.clone(), Arc::clone(model))).collect();
-        Self { version, models, by_name, by_provider }
+        Self { version, text, models, by_name, by_provider }
     }
 }
 

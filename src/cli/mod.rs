@@ -39,6 +39,7 @@ mod stop;
 use control::ControlPlane;
 use exit::{Exit, Failure};
 use look::Color;
+use models::ModelsCommand;
 use print::ClosedPipe;
 
 /// The inference gateway for evaluation runs.
@@ -67,7 +68,7 @@ enum Command {
     Runs(runs::RunsCommand),
     /// Print what to inject into the sandbox of a run
     Env(Box<env::Options>),
-    /// List the models and what they cost
+    /// List the models and what they cost; import or refresh their prices
     Models(models::Options),
     /// Show what was spent, by model, provider, run or day
     Usage(usage::Options),
@@ -156,6 +157,12 @@ fn run(command: Command, config: &Config, log_is_set: bool) -> anyhow::Result<Ex
             Command::Ledger(command) => ledger::run(command, config).await,
             Command::Runs(command) => runs::run(command, &plane()?).await,
             Command::Env(options) => done(env::run(*options, config, &plane()?).await),
+            Command::Models(models::Options { command: Some(command), .. }) => match command {
+                ModelsCommand::Import(options) => done(models::import::run(&options, config)),
+                ModelsCommand::Refresh(options) => {
+                    done(models::refresh::run(&options, config).await)
+                }
+            },
             Command::Models(options) if options.local => done(models::read(&options, config)),
             Command::Models(options) => done(models::ask(&options, &plane()?).await),
             Command::Usage(options) => done(usage::run(&options, &plane()?).await),

@@ -1,11 +1,10 @@
 //! `rungate models`: which models there are, and what they cost.
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::gateway::Mode;
 use crate::http::catalogue_view::TargetView;
@@ -17,9 +16,16 @@ use super::figures::{dollars, whole, window};
 use super::table::{Table, text};
 use super::{look, print};
 
-/// Which models to list.
+pub(super) mod import;
+pub(super) mod refresh;
+mod written;
+
+/// Which models to list, or what to do about their prices.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Options {
+    #[command(subcommand)]
+    pub(super) command: Option<ModelsCommand>,
     /// Only those of this provider, such as openai
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
@@ -32,6 +38,15 @@ pub(super) struct Options {
     /// Print the answer in JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What makes a catalogue.
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelsCommand {
+    /// Make a catalogue from LiteLLM's price map, model_prices_and_context_window.json
+    Import(import::Options),
+    /// Put the prices that a provider lists now into the catalogue
+    Refresh(refresh::Options),
 }
 
 /// A page of models, each as it came.
@@ -64,14 +79,7 @@ pub(super) async fn ask(options: &Options, plane: &ControlPlane) -> anyhow::Resu
 /// # Errors
 /// If the catalogue, or a setting of a provider, cannot be used.
 pub(super) fn read(options: &Options, config: &Config) -> anyhow::Result<()> {
-    let catalog = match &config.models_file {
-        None => Catalog::built_in().map_err(StartError::Catalog)?,
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| StartError::CatalogFile(path.clone(), error))?;
-            Catalog::parse(&path.to_string_lossy(), &text).map_err(StartError::Catalog)?
-        }
-    };
+    let catalog = server::load_catalog(config)?;
     let access = server::access::of(config, Mode::Serve, None).map_err(StartError::Access)?;
     let targets = catalog.models().flat_map(|model| &model.targets);
     let rows = targets.map(|target| {

@@ -18,7 +18,7 @@ const fn setting(name: &'static str, default: &'static str, meaning: &'static st
 }
 
 /// Every setting but those of the providers, in the order of the documentation.
-pub const SETTINGS: [Setting; 40] = [
+pub const SETTINGS: [Setting; 42] = [
     setting("LISTEN_ADDR", "127.0.0.1:8080", "data plane: what sandboxes reach"),
     setting(
         "ADMIN_LISTEN_ADDR",
@@ -42,6 +42,17 @@ pub const SETTINGS: [Setting; 40] = [
         "`run_id`: a valid run id is enough; `token`: every call must carry the run's token",
     ),
     setting("MODELS_FILE", "built in", "model catalogue (TOML) instead of the built-in one"),
+    setting(
+        "PRICE_REFRESH_SECONDS",
+        "0",
+        "how often `serve` asks Chutes, OpenRouter and Targon for the prices of the catalogue's \
+         models; 0 is never",
+    ),
+    setting(
+        "PRICE_REFRESH_FACTOR",
+        "4",
+        "how many times dearer or cheaper than the catalogue a price may be and still be believed",
+    ),
     setting(
         "BASE_PATHS",
         "/v1,/inference/v1,/api/v1",

@@ -156,7 +156,7 @@ pub(crate) fn parse_exact(text: &str) -> Result<Decimal, MoneyError> {
 }
 
 /// Multiplies by a power of ten by moving the point.
-fn shift(number: Decimal, exponent: i32) -> Result<Decimal, MoneyError> {
+pub(super) fn shift(number: Decimal, exponent: i32) -> Result<Decimal, MoneyError> {
     let mut number = number.normalize();
     let scale = i64::from(number.scale()) - i64::from(exponent);
     if let Ok(scale) = u32::try_from(scale) {

@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 
-use super::money::{MoneyError, Overflow, Usd, add_exact, parse_exact};
+use super::money::{MoneyError, Overflow, Usd, add_exact, parse_exact, shift};
 use super::usage::{Tokens, Usage};
 
 /// Most digits after the point of a price.
@@ -27,7 +27,23 @@ impl UsdPerMillionTokens {
     /// If the text is no decimal number, is negative, or has more than 6 integer or 12 fraction
     /// digits, which is what keeps every cost exact.
     pub fn parse(text: &str) -> Result<Self, MoneyError> {
-        let price = parse_exact(text)?.normalize();
+        Self::of_decimal(parse_exact(text)?)
+    }
+
+    /// Reads what one token costs, exactly, as price lists tell it: `"1.5e-07"` is 0.15 a million.
+    ///
+    /// # Errors
+    /// As for [`Self::parse`].
+    pub fn parse_per_token(text: &str) -> Result<Self, MoneyError> {
+        let price = parse_exact(text)?;
+        if price.is_zero() {
+            return Ok(Self::ZERO);
+        }
+        Self::of_decimal(shift(price, PER_MILLION_DIGITS.cast_signed())?)
+    }
+
+    fn of_decimal(price: Decimal) -> Result<Self, MoneyError> {
+        let price = price.normalize();
         let too_large = price.trunc() >= Decimal::from(10_u64.pow(MAX_PRICE_INTEGER_DIGITS));
         if price.scale() > MAX_PRICE_FRACTION_DIGITS || too_large {
             return Err(MoneyError::TooManyDigits);

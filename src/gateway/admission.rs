@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 use rust_decimal::Decimal;
 
-use crate::catalog::Target;
+use crate::catalog::{Catalog, Target};
 use crate::domain::bound::{OutputLimits, input_bound, output_bound};
 use crate::domain::budget::{Amounts, Balance, Unit};
 use crate::domain::fault::{Code, Fault, MoneyFacts};
@@ -40,6 +40,8 @@ const MAX_RETRIES: u32 = 16;
 pub struct Candidate<'a> {
     /// Its run.
     pub caller: &'a Caller,
+    /// The models and prices that it is admitted on.
+    pub catalog: &'a Arc<Catalog>,
     /// Where it would go.
     pub target: &'a Arc<Target>,
     /// What it asks.
@@ -56,6 +58,8 @@ pub struct Candidate<'a> {
 
 /// A call that is in.
 pub struct Admitted {
+    /// The models and prices that it was admitted on.
+    pub catalog: Arc<Catalog>,
     /// The reservation.
     pub grant: Grant,
     /// The output bound of one choice, to be written into the upstream request.
@@ -188,7 +192,7 @@ impl Attempt<'_> {
                 model: target.model.clone(),
                 provider: target.provider.name.to_owned(),
                 endpoint,
-                price_version: self.gateway.catalog.version().to_owned(),
+                price_version: self.call.catalog.version().to_owned(),
                 input_bound: self.wanted.input,
                 output_bound: self.output.times(u64::from(self.wanted.choices)),
             },
@@ -278,6 +282,7 @@ impl Attempt<'_> {
         let choices = u64::from(self.wanted.choices);
         self.call.caller.run.set_balance(*grant.balance());
         Admitted {
+            catalog: Arc::clone(self.call.catalog),
             grant,
             turn,
             output: self.output,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::Target;
+use crate::catalog::{Catalog, Target};
 use crate::domain::bound::{InputShape, input_bound};
 use crate::domain::fault::Fault;
 use crate::domain::id::{Attempt, ReservationId};
@@ -86,6 +86,7 @@ pub struct OpenCall {
     /// Its id in the ledger.
     pub id: ReservationId,
     gateway: Arc<Gateway>,
+    catalog: Arc<Catalog>,
     endpoint: &'static str,
     authority: Authority,
     turn: Arc<Turn>,
@@ -114,7 +115,7 @@ impl OpenCall {
         permit: Permit,
     ) -> Box<Self> {
         let busy = Busy::with(&gateway, Work::Call);
-        let Admitted { grant, terms, caching, turn, .. } = admitted;
+        let Admitted { catalog, grant, terms, caching, turn, .. } = admitted;
         let Caller { run, authority } = caller;
         Box::new(Self {
             cut: run.cut_token(grant.attempt()),
@@ -129,6 +130,7 @@ impl OpenCall {
             id: grant.id(),
             attempt: grant.attempt(),
             gateway,
+            catalog,
             endpoint,
             authority,
             turn,
@@ -199,7 +201,7 @@ impl OpenCall {
                 model: self.target.model.clone(),
                 provider: self.target.provider.name.to_owned(),
                 endpoint: self.endpoint,
-                price_version: self.gateway.catalog.version().to_owned(),
+                price_version: self.catalog.version().to_owned(),
                 input_bound: self.terms.input_bound,
                 output_bound: self.terms.output_bound,
             },
@@ -251,8 +253,8 @@ impl OpenCall {
 
     /// What its charge depends on.
     pub(super) fn pricing(&self) -> Pricing {
-        let (gateway, target) = (Arc::clone(&self.gateway), Arc::clone(&self.target));
-        Pricing { gateway, target, terms: self.terms, caching: self.caching }
+        let (catalog, target) = (Arc::clone(&self.catalog), Arc::clone(&self.target));
+        Pricing { catalog, target, terms: self.terms, caching: self.caching }
     }
 
     /// Ends the call: prices it, settles it, tells of it.

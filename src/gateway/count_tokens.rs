@@ -65,7 +65,7 @@ impl Gateway {
         caller: &Caller,
         standing: &mut Standing,
     ) -> Result<InputTokens, Fault> {
-        let target = self.route(&asked.0, &caller.run)?;
+        let target = self.route(&self.catalog(), &asked.0, &caller.run)?;
         let (request, _) = self.spoken(call, asked, &target, caller)?;
         let _permit = self.enter(&caller.run, standing).await?;
         self.until_open(caller).await?;

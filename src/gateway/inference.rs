@@ -173,12 +173,14 @@ impl Gateway {
         caller: &Caller,
         standing: &mut Standing,
     ) -> Result<LetIn, Fault> {
-        let target = self.route(&request, &caller.run)?;
+        let catalog = self.catalog();
+        let target = self.route(&catalog, &request, &caller.run)?;
         let tells_cost = request.tells_cost || call.always_tell_cost;
         let (request, translation) = self.spoken(call, (request, body), &target, caller)?;
         let permit = self.enter(&caller.run, standing).await?;
         let candidate = Candidate {
             caller,
+            catalog: &catalog,
             target: &target,
             request: &request,
             request_id: call.request_id,

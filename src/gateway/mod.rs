@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -40,6 +41,7 @@ pub mod streamed;
 mod failure;
 pub mod inference;
 mod route;
+pub mod prices;
 pub mod runs;
 pub mod usage;
 
@@ -91,8 +93,6 @@ pub struct Gateway {
     pub mode: Mode,
     /// The settings.
     pub policy: Policy,
-    /// The models.
-    pub catalog: Catalog,
     /// The ledger.
     pub ledger: Arc<dyn Ledger>,
     /// The runs that were met.
@@ -101,6 +101,7 @@ pub struct Gateway {
     pub refusals: Refusals,
     /// The run of calls that name none, in dev mode.
     pub default_run: Option<RunId>,
+    catalog: ArcSwap<Catalog>,
     access: HashMap<&'static str, Arc<Access>>,
     tasks: TaskTracker,
     main: Handle,
@@ -150,7 +151,7 @@ impl Gateway {
         Arc::new(Self {
             mode: parts.mode,
             policy: parts.policy,
-            catalog: parts.catalog,
+            catalog: ArcSwap::from_pointee(parts.catalog),
             directory: Directory::new(Arc::clone(&parts.ledger), parts.halt.clone()),
             halt: parts.halt,
             counters: Counters::default(),
@@ -168,6 +169,16 @@ impl Gateway {
             draining: AtomicBool::new(false),
             busy: Counts::default(),
         })
+    }
+
+    /// The models and prices of now. A call keeps the snapshot that it was admitted on.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.load_full()
+    }
+
+    /// From now on calls are admitted on this catalogue.
+    pub fn set_catalog(&self, catalog: Catalog) {
+        self.catalog.store(Arc::new(catalog));
     }
 
     /// The access to a provider, if it is configured.

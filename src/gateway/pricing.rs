@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::catalog::Target;
+use crate::catalog::{Catalog, Target};
 use crate::domain::price::{Caching, Prices};
 use crate::domain::settlement::{Charge, Ending, Terms};
 use crate::protocol::stream::TellCost;
 
-use super::Gateway;
-
 /// What an attempt's charge depends on besides its end.
 #[derive(Clone)]
 pub(super) struct Pricing {
-    pub(super) gateway: Arc<Gateway>,
+    pub(super) catalog: Arc<Catalog>,
     pub(super) target: Arc<Target>,
     pub(super) terms: Terms,
     pub(super) caching: Caching,
@@ -28,7 +26,7 @@ impl Pricing {
     fn prices(&self, served_model: Option<&str>) -> (Prices, bool) {
         let target = &self.target;
         let served =
-            served_model.and_then(|model| self.gateway.catalog.served(target.provider, model));
+            served_model.and_then(|model| self.catalog.served(target.provider, model));
         // What makes something else has prices that do not fit what was made.
         let served = served.filter(|served| served.kind == target.kind);
         let is_unknown =

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{Kind, Target, Unresolved};
+use crate::catalog::{Catalog, Kind, Target, Unresolved};
 use crate::domain::fault::{Code, Fault};
 use crate::protocol::format::Format;
 use crate::protocol::request::Request;
@@ -23,19 +23,24 @@ impl Gateway {
         let serves = |target: &&Arc<Target>| self.access(target.provider.name).is_some();
         let first =
             |model: &Arc<crate::catalog::Model>| model.targets.iter().find(serves).map(Arc::clone);
-        self.catalog.models().filter_map(first).collect()
+        self.catalog().models().filter_map(first).collect()
     }
 
     /// The target that serves the request's model, if the run may use it.
-    pub(super) fn route(&self, request: &Request, run: &KnownRun) -> Result<Arc<Target>, Fault> {
+    pub(super) fn route(
+        &self,
+        catalog: &Catalog,
+        request: &Request,
+        run: &KnownRun,
+    ) -> Result<Arc<Target>, Fault> {
         let configured = |provider: &Provider| self.access(provider.name).is_some();
-        let resolved = self.catalog.resolve(&request.model, configured);
+        let resolved = catalog.resolve(&request.model, configured);
         let allowed = |target: &Target| may_use(run, target);
         let target = match resolved {
             Ok(target) => target,
             Err(Unresolved::Unknown) => return Err(no_such_model(&request.model)),
             Err(Unresolved::NotConfigured(provider)) => {
-                if let Ok(named) = self.catalog.resolve(&request.model, |_| true) {
+                if let Ok(named) = catalog.resolve(&request.model, |_| true) {
                     fits(request.format, &named)?;
                     if !allowed(&named) {
                         return Err(model_not_allowed(&request.model));

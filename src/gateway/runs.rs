@@ -78,7 +78,7 @@ impl Gateway {
     fn check_models(&self, registration: &Registration, index: Option<usize>) -> Result<(), Fault> {
         for name in registration.terms.allowed_models.iter().flatten() {
             // A provider that has no key today may have one when the run begins.
-            match self.catalog.resolve(name, |_| true) {
+            match self.catalog().resolve(name, |_| true) {
                 Ok(_) | Err(Unresolved::NotConfigured(_)) => {}
                 Err(Unresolved::Unknown) => {
                     let shown = json::Path::default().to_foreign(name);

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::gateway::Gateway;
+use crate::gateway::prices::Refresher;
 use crate::ledger::Event;
 use crate::ledger::postgres::{PostgresLedger, listen};
 
@@ -71,6 +72,21 @@ pub fn start_postgres(
     every(lease / SWEEPS_PER_LEASE, tasks, stop, move || sweep(Arc::clone(&sweeping)));
     let releasing = Arc::clone(ledger);
     every(ORPHANS_EVERY, tasks, stop, move || release_orphans(Arc::clone(&releasing)));
+}
+
+/// Starts asking providers for their prices.
+pub fn start_prices(
+    refresher: Refresher,
+    gateway: &Arc<Gateway>,
+    period: Duration,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    let (refresher, gateway) = (Arc::new(refresher), Arc::clone(gateway));
+    every(period, tasks, stop, move || {
+        let (refresher, gateway) = (Arc::clone(&refresher), Arc::clone(&gateway));
+        async move { refresher.refresh(&gateway).await }
+    });
 }
 
 /// What a notification tells at once, this tells for certain: no cut is missed for long.

@@ -4,8 +4,10 @@
 //! different base URL come from the settings; nothing here reads them.
 
 mod format;
+mod price_list;
 
 pub use format::Format;
+pub use price_list::{PRICE_LISTS, PricedBy};
 
 /// How a provider is told the most output it may produce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

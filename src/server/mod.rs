@@ -15,13 +15,14 @@ use tokio_util::task::TaskTracker;
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::Config;
 use crate::domain::id::RunId;
+use crate::gateway::prices::Refresher;
 use crate::gateway::retry::Retries;
 use crate::gateway::{Gateway, Mode, OnCall, Parts, Policy};
 use crate::ledger::memory::MemoryLedger;
 use crate::ledger::postgres::{OpenError, PostgresLedger};
 use crate::ledger::{Event, Ledger};
 use crate::storage::cluster::{Cluster, ClusterError};
-use crate::upstream::{AccessError, Deadlines, NoRoots};
+use crate::upstream::{AccessError, Client, Deadlines, NoRoots, Trust};
 use crate::{jobs, telemetry};
 
 pub mod access;
@@ -154,6 +155,14 @@ pub async fn start(
         jobs::start_postgres(postgres, config.lease, books.events, &jobs, &stop_jobs);
     }
 
+    if mode == Mode::Serve && !config.simulate_providers && !config.price_refresh.is_zero() {
+        let trust = Trust::of_system().map_err(StartError::Client)?;
+        let client = Client::new(trust, config.upstream_connect_timeout);
+        let folder = config.data_dir.join("prices");
+        let refresher = Refresher::new(&gateway, client, config.price_refresh_factor, folder);
+        jobs::start_prices(refresher, &gateway, config.price_refresh, &jobs, &stop_jobs);
+    }
+
     let cluster = books.cluster.map(Arc::new);
     if let Some(cluster) = &cluster {
         private::keep_running(cluster, &jobs, &stop_jobs);
@@ -216,7 +225,11 @@ async fn open_books(config: &Config, mode: Mode) -> Result<Books, StartError> {
     Ok(Books { ledger, postgres: Some(postgres), cluster, events, inbox })
 }
 
-fn load_catalog(config: &Config) -> Result<Catalog, StartError> {
+/// The catalogue of `MODELS_FILE`, or the built-in one.
+///
+/// # Errors
+/// If it cannot be read or used.
+pub fn load_catalog(config: &Config) -> Result<Catalog, StartError> {
     let Some(path) = &config.models_file else { return Ok(Catalog::built_in()?) };
     let text = std::fs::read_to_string(path)
         .map_err(|error| StartError::CatalogFile(path.clone(), error))?;

@@ -1,3 +1,4 @@
-//! What is kept in Postgres besides the ledger, and the private Postgres itself.
+//! What is kept in Postgres besides the ledger, the private Postgres itself, and files.
 
 pub mod cluster;
+pub mod new_file;

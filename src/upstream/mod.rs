@@ -18,10 +18,12 @@ use zeroize::Zeroizing;
 use crate::providers::{Format, KeyHeader, Provider};
 
 pub use client::{Client, NoRoots, Trust};
+pub use list::ListError;
 use outgoing::Outgoing;
 pub use outgoing::Sent;
 
 mod client;
+mod list;
 mod outgoing;
 pub mod scrub;
 pub mod retry_after;
@@ -47,6 +49,7 @@ pub struct Access {
     /// Which provider.
     pub provider: &'static Provider,
     endpoints: Vec<Endpoint>,
+    models: Uri,
     secrets: Vec<SecretString>,
 }
 
@@ -139,12 +142,14 @@ impl Access {
             Ok(Endpoint { format: *format, uri, counts, headers })
         });
         let endpoints = endpoints.collect::<Result<_, AccessError>>()?;
+        let models = format!("{}/models", url.as_str().trim_end_matches('/'));
+        let models = Uri::try_from(models).map_err(|_| bad())?;
         let mut secrets: Vec<SecretString> = key.cloned().into_iter().collect();
         secrets.push(base.to_owned().into());
         if let Some(host) = url.host_str() {
             secrets.push(host.to_owned().into());
         }
-        Ok(Self { provider, endpoints, secrets })
+        Ok(Self { provider, endpoints, models, secrets })
     }
 
     /// What must not appear in anything that a client reads: the key, the address, the host.

@@ -131,7 +131,7 @@ pub(super) async fn one(request: HttpRequest, plane: web::Data<Plane>) -> HttpRe
 /// The target that a call of this run for this name would go to.
 fn find(gateway: &Gateway, run: &KnownRun, name: &str) -> Option<Arc<Target>> {
     let configured = |provider: &Provider| gateway.access(provider.name).is_some();
-    let target = gateway.catalog.resolve(name, configured).ok()?;
+    let target = gateway.catalog().resolve(name, configured).ok()?;
     let listed = gateway.targets_of(run).iter().any(|listed| Arc::ptr_eq(listed, &target));
     // The list has one target of each model; a prefix may name another one.
     let allowed = run.terms.allowed_models.as_ref().is_none_or(|allowed| {

@@ -38,11 +38,12 @@ pub(super) struct CatalogueView {
 impl CatalogueView {
     fn of(gateway: &Gateway, provider: Option<&str>) -> Self {
         let configured = |target: &Target| gateway.access(target.provider.name).is_some();
-        let targets = gateway.catalog.models().flat_map(|model| &model.targets);
+        let catalog = gateway.catalog();
+        let targets = catalog.models().flat_map(|model| &model.targets);
         let wanted = targets.filter(|target| provider.is_none_or(|it| it == target.provider.name));
         Self {
             data: wanted.map(|target| TargetView::of(target, configured(target))).collect(),
-            price_version: gateway.catalog.version().to_owned(),
+            price_version: catalog.version().to_owned(),
             next: None,
         }
     }

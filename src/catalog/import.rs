@@ -111,7 +111,8 @@ fn faulty(error: &CatalogError, rows: &[(String, Table)]) -> Option<usize> {
         error.line <= end
     })?;
     let name = rows.get(at).map(|(_, row)| text(row, "name"));
-    (name == error.model.as_deref()).then_some(at)
+    // A name that is no name is not repeated by the error.
+    (error.model.is_none() || name == error.model.as_deref()).then_some(at)
 }
 
 fn written(rows: &[(String, Table)]) -> String {

@@ -14,6 +14,7 @@ mod support;
 
 mod domain;
 mod catalog;
+mod prices;
 mod protocol;
 mod responses;
 mod ledger_contract;

@@ -118,3 +118,74 @@ async fn every_built_in_model_has_a_line() {
     let names: Vec<&str> = rows.filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(names, expected);
 }
+
+const MAP: &str = include_str!("../../../fixtures/price_map/litellm.json");
+const OPENROUTER: &str = include_str!("../../../fixtures/price_map/openrouter.json");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_map_becomes_a_catalogue_that_can_be_used() {
+    let shell = Shell::at("http://127.0.0.1:1").with("MODELS_FILE", "models.toml");
+    let import = Shell::at("http://127.0.0.1:1");
+    fs::write(import.path("map.json"), MAP).unwrap();
+    let said = import.types("models import map.json --output made.toml").await;
+    assert_eq!((said.code, said.out.as_str()), (0, ""), "{said:?}");
+    let made = fs::read_to_string(import.path("made.toml")).unwrap();
+    let version = Catalog::parse("made.toml", &made).unwrap().version().to_owned();
+    assert!(said.err.ends_with(&format!("price version {version}\n")), "{said:?}");
+    assert!(said.err.contains("left out: gpt-audio: `input_cost_per_audio_token` is"), "{said:?}");
+    assert!(said.err.contains(" rows taken, "), "{said:?}");
+    // Standard output has the same.
+    assert_eq!(import.types("models import map.json").await.out, made);
+    // It can be used.
+    fs::write(shell.path("models.toml"), &made).unwrap();
+    assert_eq!(shell.types("check-config").await.code, 0);
+    assert!(shell.types("models --local").await.ok().ends_with(&format!("version {version}\n")));
+    // Only a part of it.
+    let part =
+        import.types("models import map.json --provider anthropic --model claude-haiku*").await;
+    let part = Catalog::parse("part", &part.out).unwrap();
+    let names: Vec<_> = part.models().map(|model| model.name.as_str()).collect();
+    assert_eq!(names, ["claude-haiku-4-5", "claude-haiku-5-5"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_cannot_be_used_writes_nothing() {
+    let shell = Shell::at("http://127.0.0.1:1");
+    fs::write(shell.path("old.toml"), "as it was").unwrap();
+    for (map, code) in [("[]", 1), ("{\"a\": 1}", 1), ("{", 1), ("{}", 1)] {
+        fs::write(shell.path("map.json"), map).unwrap();
+        let said = shell.types("models import map.json --output old.toml").await;
+        assert_eq!((said.code, said.out.as_str()), (code, ""), "{said:?}");
+    }
+    assert_eq!(shell.types("models import nowhere.json").await.code, 1);
+    assert_eq!(fs::read_to_string(shell.path("old.toml")).unwrap(), "as it was");
+    let files = fs::read_dir(shell.folder()).unwrap().count();
+    assert_eq!(files, 2, "nothing half-written is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_providers_prices_are_put_into_the_catalogue() {
+    let provider = ScriptedProvider::json(OPENROUTER).await;
+    let shell = Shell::at("http://127.0.0.1:1").with("OPENROUTER_BASE_URL", &provider.base_url());
+    let said = shell.types("models refresh --provider openrouter --output made.toml").await;
+    assert_eq!((said.code, said.out.as_str()), (0, ""), "{said:?}");
+    let made = fs::read_to_string(shell.path("made.toml")).unwrap();
+    let catalog = Catalog::parse("made.toml", &made).unwrap();
+    assert_eq!(
+        said.err,
+        format!(
+            "deepseek-ai/DeepSeek-V3-0324: 0.25 input, 0.06 cached input, 0.25 cache write, 0.88 \
+             output\nprice version {}\n",
+            catalog.version()
+        )
+    );
+    assert!(provider.seen()[0].starts_with("GET /v1/models HTTP/1.1\r\n"));
+    let target = catalog.resolve("openrouter/deepseek-ai/DeepSeek-V3-0324", |_| true).unwrap();
+    assert_eq!(target.prices.base.cached_input.decimal().to_string(), "0.06");
+    assert_eq!(catalog.models().count(), Catalog::built_in().unwrap().models().count());
+
+    let wrong = shell.types("models refresh --provider openai").await.failed(2);
+    assert_eq!(wrong, "--provider must be one of chutes, openrouter, targon");
+    let none = shell.types("models refresh --provider openrouter --model nothing").await.failed(1);
+    assert!(none.contains("nothing was written"), "{none}");
+}

@@ -1,7 +1,8 @@
 //! Usage as OpenAI and those like it report it, told apart into classes that do not overlap.
 //!
 //! `prompt_tokens` includes cached tokens and `completion_tokens` includes reasoning (OpenAI's API
-//! reference, `CompletionUsage`). DeepSeek also calls the cached ones `prompt_cache_hit_tokens`.
+//! reference, `CompletionUsage`). DeepSeek also calls the cached ones `prompt_cache_hit_tokens`; SGLang
+//! tells `reasoning_tokens` beside the counts (its `protocol.py`, `UsageInfo`).
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -18,6 +19,8 @@ struct Wire<'a> {
     completion_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
     prompt_cache_hit_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    reasoning_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
     prompt_tokens_details: Option<PromptDetails<'a>>,
     #[serde(borrow)]
@@ -68,7 +71,8 @@ fn normalise(wire: &Wire<'_>) -> Result<Option<Usage>, Absurd> {
     };
     let written = count(details.and_then(|details| details.cache_write_tokens))?.unwrap_or(0);
     let details = wire.completion_tokens_details.as_ref();
-    let reasoning = count(details.and_then(|details| details.reasoning_tokens))?.unwrap_or(0);
+    let detailed = details.and_then(|details| details.reasoning_tokens);
+    let reasoning = count(detailed)?.or(count(wire.reasoning_tokens)?).unwrap_or(0);
     // No sum overflows: each is at most 2^53.
     let uncached = prompt.checked_sub(cached + written).ok_or(Absurd)?;
     if reasoning > completion {

@@ -1,7 +1,8 @@
 //! Usage as Anthropic reports it: its classes do not overlap.
 //!
 //! `input_tokens` excludes what was read from or written to a cache (API reference, `Usage`; guide
-//! "Prompt caching"). `cache_creation` tells writes apart by how long they live.
+//! "Prompt caching"). `cache_creation` tells writes apart by how long they live, and
+//! `output_tokens_details` how much of the output was thinking.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -18,6 +19,7 @@ pub(in crate::protocol) struct Counted {
     written: Option<u64>,
     written_for_an_hour: Option<u64>,
     output: Option<u64>,
+    thinking: Option<u64>,
     absurd: bool,
 }
 
@@ -33,6 +35,14 @@ struct Wire<'a> {
     cache_creation: Option<Creation<'a>>,
     #[serde(borrow)]
     output_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    output_tokens_details: Option<OutputDetails<'a>>,
+}
+
+#[derive(Deserialize)]
+struct OutputDetails<'a> {
+    #[serde(borrow)]
+    thinking_tokens: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -56,12 +66,15 @@ impl Counted {
     fn take_wire(&mut self, wire: &Wire<'_>) -> Result<(), Absurd> {
         let creation = wire.cache_creation.as_ref();
         let of_an_hour = creation.and_then(|creation| creation.ephemeral_1h_input_tokens);
+        let details = wire.output_tokens_details.as_ref();
+        let thinking = details.and_then(|details| details.thinking_tokens);
         for (slot, raw) in [
             (&mut self.input, wire.input_tokens),
             (&mut self.cached, wire.cache_read_input_tokens),
             (&mut self.written, wire.cache_creation_input_tokens),
             (&mut self.written_for_an_hour, of_an_hour),
             (&mut self.output, wire.output_tokens),
+            (&mut self.thinking, thinking),
         ] {
             if let Some(counted) = count(raw)? {
                 *slot = Some(counted);
@@ -82,7 +95,8 @@ impl Counted {
         };
         let of_an_hour = self.written_for_an_hour.unwrap_or(0);
         let written = self.written.unwrap_or(of_an_hour);
-        if of_an_hour > written {
+        let thinking = self.thinking.unwrap_or(0);
+        if of_an_hour > written || thinking > output {
             return Some(ReportedUsage::Nonsense);
         }
         Some(ReportedUsage::Counted(Usage {
@@ -91,7 +105,7 @@ impl Counted {
             cache_write: Tokens::new(written),
             long_cache_write: Tokens::new(of_an_hour),
             output: Tokens::new(output),
-            reasoning: Tokens::ZERO,
+            reasoning: Tokens::new(thinking),
         }))
     }
 }

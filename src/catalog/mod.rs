@@ -9,6 +9,7 @@ mod error;
 mod fields;
 mod file;
 pub mod quote;
+mod left_out;
 pub mod price_map;
 pub mod import;
 pub mod offer;

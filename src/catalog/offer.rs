@@ -1,8 +1,8 @@
 //! A provider's own list of models, as it answers `/models`: what each costs now.
 //!
 //! `pricing.prompt` and `pricing.completion` are prices of input and output,
-//! `pricing.input_cache_read` and `pricing.input_cache_write` those of caches. Any other price is of
-//! something that is not told apart here; if it is not 0, the model cannot be priced.
+//! `pricing.input_cache_read` and `pricing.input_cache_write` those of caches. Any other price is
+//! of something that is not told apart here; if it is not 0, the model cannot be priced.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -170,8 +170,7 @@ impl Config {
             ),
             models_file: read.text("MODELS_FILE").map(Into::into),
             price_refresh: read.seconds("PRICE_REFRESH_SECONDS", 0, 0),
-            price_refresh_factor: u32::try_from(read.number("PRICE_REFRESH_FACTOR", 4, 1, 1000))
-                .unwrap_or(4),
+            price_refresh_factor: read.count("PRICE_REFRESH_FACTOR", 4),
             base_paths: read.base_paths(),
             max_body_bytes: read.size("MAX_BODY_BYTES", 10_485_760),
             max_response_bytes: read.size("MAX_RESPONSE_BYTES", 67_108_864),

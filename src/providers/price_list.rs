@@ -1,10 +1,11 @@
 //! Which providers tell their prices beside their models, and in what unit.
 //!
 //! Sources: OpenRouter, `openrouter.ai/docs/overview/models`: `pricing` has decimal strings, US
-//! dollars for one token, request or unit. Chutes, `llm.chutes.ai/v1/models` as transcribed in
-//! `anomalyco/models.dev#1202`: `pricing.prompt`, `completion` and `input_cache_read` are US dollars
-//! for a million tokens. Targon serves OpenRouter and lists its models in the form that OpenRouter
-//! asks of its providers (`openrouter.ai/docs/guides/community/for-providers`), dollars for a token.
+//! dollars for one token, request or unit. Chutes, `llm.chutes.ai/v1/models` as read in
+//! `anomalyco/models.dev#1202`: `pricing.prompt`, `completion` and `input_cache_read` are US
+//! dollars for a million tokens. Targon is a provider of OpenRouter, which asks its providers for
+//! a list in its own form, dollars for a token. A list in another unit than stands here is not
+//! believed, as its prices are a million times too high or too low.
 
 use super::Provider;
 

@@ -135,7 +135,6 @@ pub async fn start(
         Mode::Serve => admin_token::load(config)?,
     };
     let books = open_books(config, mode).await?;
-
     let halt = CancellationToken::new();
     let gateway = Gateway::new(Parts {
         mode,
@@ -155,14 +154,7 @@ pub async fn start(
         jobs::start_postgres(postgres, config.lease, books.events, &jobs, &stop_jobs);
     }
 
-    if mode == Mode::Serve && !config.simulate_providers && !config.price_refresh.is_zero() {
-        let trust = Trust::of_system().map_err(StartError::Client)?;
-        let client = Client::new(trust, config.upstream_connect_timeout);
-        let folder = config.data_dir.join("prices");
-        let refresher = Refresher::new(&gateway, client, config.price_refresh_factor, folder);
-        jobs::start_prices(refresher, &gateway, config.price_refresh, &jobs, &stop_jobs);
-    }
-
+    refresh_prices(config, &gateway, &jobs, &stop_jobs)?;
     let cluster = books.cluster.map(Arc::new);
     if let Some(cluster) = &cluster {
         private::keep_running(cluster, &jobs, &stop_jobs);
@@ -193,6 +185,25 @@ pub async fn start(
         stop_jobs,
         halt,
     })
+}
+
+/// Keeps the prices up to date, where they are wanted and real.
+fn refresh_prices(
+    config: &Config,
+    gateway: &Arc<Gateway>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(), StartError> {
+    let simulated = gateway.mode == Mode::Dev || config.simulate_providers;
+    if simulated || config.price_refresh.is_zero() {
+        return Ok(());
+    }
+    let trust = Trust::of_system().map_err(StartError::Client)?;
+    let client = Client::new(trust, config.upstream_connect_timeout);
+    let folder = config.data_dir.join("prices");
+    let refresher = Refresher::new(gateway, client, config.price_refresh_factor, folder);
+    jobs::start_prices(refresher, gateway, config.price_refresh, tasks, stop);
+    Ok(())
 }
 
 /// A developer's gateway has no credentials, so it is for this machine alone.

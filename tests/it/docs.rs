@@ -3,6 +3,8 @@
 //! The tables of the README and `.env.example` are made from the code. A test that fails prints the
 //! right text; with `UPDATE_DOCS=1` it writes it.
 
+mod parameters;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
@@ -173,6 +175,10 @@ fn the_tables_of_the_readme_are_those_of_the_code() {
         ("embedding fields", fields::markdown(Format::Embeddings.table())),
         ("message fields", fields::markdown(Format::Messages.table())),
         ("response fields", fields::markdown(Format::Responses.table())),
+        ("chat at providers", parameters::markdown(Format::Chat)),
+        ("messages at providers", parameters::markdown(Format::Messages)),
+        ("responses at providers", parameters::markdown(Format::Responses)),
+        ("embeddings at providers", parameters::markdown(Format::Embeddings)),
         ("chat to messages", markdown(&CHAT_TO_MESSAGES)),
         ("messages to chat", markdown(&MESSAGES_TO_CHAT)),
     ];

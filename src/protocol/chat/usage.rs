@@ -1,8 +1,8 @@
 //! Usage as OpenAI and those like it report it, told apart into classes that do not overlap.
 //!
 //! `prompt_tokens` includes cached tokens and `completion_tokens` includes reasoning (OpenAI's API
-//! reference, `CompletionUsage`). DeepSeek also calls the cached ones `prompt_cache_hit_tokens`; SGLang
-//! tells `reasoning_tokens` beside the counts (its `protocol.py`, `UsageInfo`).
+//! reference, `CompletionUsage`). DeepSeek also calls the cached ones `prompt_cache_hit_tokens`;
+//! SGLang tells `reasoning_tokens` beside the counts (its `protocol.py`, `UsageInfo`).
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -191,7 +191,9 @@ impl<'a> Known<'a> {
         if listed.kind == Kind::Embedding {
             row.insert("kind", value("embedding"));
         }
-        row.insert("tokenizer", value("bytes"));
+        // Anthropic counts for whatever it serves.
+        let tokenizer = if provider == "anthropic" { "anthropic" } else { "bytes" };
+        row.insert("tokenizer", value(tokenizer));
         if listed.reasons {
             row.insert("hidden_reasoning", value(true));
         }

@@ -129,6 +129,9 @@ pub enum Unresolved {
     /// No model has this name.
     #[error("no such model")]
     Unknown,
+    /// The model is known, and not served by the provider that was asked for.
+    #[error("the provider does not serve it")]
+    Elsewhere,
     /// The model is known; the (first) provider that serves it is not configured.
     #[error("the provider {} is not configured", .0.name)]
     NotConfigured(&'static Provider),
@@ -202,15 +205,35 @@ impl Catalog {
         name: &str,
         configured: impl Fn(&Provider) -> bool,
     ) -> Result<Arc<Target>, Unresolved> {
+        self.resolve_at(name, None, configured)
+    }
+
+    /// The same, at one provider if one is named.
+    ///
+    /// # Errors
+    /// If there is no such model, or nobody who may serve it is configured.
+    pub fn resolve_at(
+        &self,
+        name: &str,
+        provider: Option<&str>,
+        configured: impl Fn(&Provider) -> bool,
+    ) -> Result<Arc<Target>, Unresolved> {
+        let is_there = |target: &&Arc<Target>| {
+            provider.is_none_or(|provider| target.provider.name == provider)
+        };
         if let Some(model) = self.model(name) {
-            let found = model.targets.iter().find(|target| configured(target.provider));
-            let first = model.targets.first().ok_or(Unresolved::Unknown)?;
+            let mut there = model.targets.iter().filter(is_there);
+            let first = there.clone().next().ok_or(Unresolved::Elsewhere)?;
+            let found = there.find(|target| configured(target.provider));
             return found.cloned().ok_or(Unresolved::NotConfigured(first.provider));
         }
         let (prefix, rest) = name.split_once('/').ok_or(Unresolved::Unknown)?;
         let there = self.by_provider.get(prefix).ok_or(Unresolved::Unknown)?;
         let found = there.by_name.get(rest).or_else(|| there.by_upstream.get(rest));
         let target = found.ok_or(Unresolved::Unknown)?;
+        if !is_there(&target) {
+            return Err(Unresolved::Elsewhere);
+        }
         if configured(target.provider) {
             Ok(Arc::clone(target))
         } else {

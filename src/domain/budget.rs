@@ -9,7 +9,7 @@ use super::usage::{Tokens, Usage};
 /// Whose budget it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// One run, over all its attempts.
+    /// One run, over all its attempts or one of them.
     Run,
 }
 

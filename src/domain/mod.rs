@@ -10,6 +10,7 @@ pub mod price;
 pub mod bound;
 pub mod budget;
 pub mod key;
+pub mod control;
 pub mod run;
 pub mod reservation;
 pub mod settlement;

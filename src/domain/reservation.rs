@@ -22,6 +22,8 @@ pub struct CallFacts {
     pub request_id: String,
     /// The model's name in the catalogue.
     pub model: String,
+    /// What the client calls it, where that is something else.
+    pub requested_model: Option<String>,
     /// Who is asked.
     pub provider: String,
     /// Which endpoint was called.
@@ -81,6 +83,8 @@ pub enum Refusal {
     RunExpired,
     /// The run is not running yet.
     RunNotActive(RunState),
+    /// The ask is on budgets of another attempt: the run has to be looked up again.
+    Outdated,
     /// An earlier call of the run is waiting for money; this one may not overtake it.
     Behind {
         /// Where the run's dollars stand.

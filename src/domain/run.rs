@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 
 use super::budget::BudgetRef;
+use super::control::RunControl;
 use super::id::{Attempt, OrganizationId, RunId};
 use super::key::TokenHash;
 use super::money::Usd;
@@ -155,9 +156,9 @@ pub struct RunTerms {
     pub organization: OrganizationId,
     /// The models it may use, by their names in the catalogue; `None` means all.
     pub allowed_models: Option<Vec<String>>,
-    /// Most tokens over its lifetime.
+    /// Most tokens over its lifetime, or over that of each attempt.
     pub token_limit: Option<Tokens>,
-    /// Most calls over its lifetime.
+    /// Most calls over its lifetime, or over that of each attempt.
     pub call_limit: Option<u32>,
     /// Most calls at once on one gateway, waiting ones included.
     pub max_concurrency: Option<u32>,
@@ -169,6 +170,8 @@ pub struct RunTerms {
     pub on_cap: OnCap,
     /// Whether the bare run id is not enough.
     pub require_token: bool,
+    /// What is decided about its calls.
+    pub control: RunControl,
 }
 
 /// A registration, checked.
@@ -197,7 +200,7 @@ pub struct RunSnapshot {
     pub id: RunId,
     /// What stays as it is.
     pub terms: RunTerms,
-    /// Its budgets' rows.
+    /// The rows of the budgets that its current attempt spends from.
     pub budgets: Vec<BudgetRef>,
     /// What may have changed since.
     pub standing: RunStanding,

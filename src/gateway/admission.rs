@@ -18,8 +18,8 @@ use crate::domain::price::Caching;
 use crate::domain::reservation::{Ask, CallFacts, Refusal};
 use crate::domain::settlement::Terms;
 use crate::domain::usage::Tokens;
-use crate::ledger::Grant;
 use crate::ledger::queue::Turn;
+use crate::ledger::{Grant, LedgerError};
 use crate::protocol::format::Format;
 use crate::protocol::request::Request;
 use crate::upstream::Client;
@@ -70,6 +70,8 @@ pub struct Admitted {
     pub terms: Terms,
     /// What of it may be written to a cache.
     pub caching: Caching,
+    /// What the client calls the model, unless that is its name in the catalogue.
+    pub requested_model: Option<String>,
     /// Its place in the order of arrival, where nobody waits for it any more.
     pub turn: Arc<Turn>,
 }
@@ -167,12 +169,24 @@ impl Attempt<'_> {
                     }
                     let _told = tokio::time::timeout(left.min(STATE_POLL), changed).await;
                 }
+                // Another attempt was opened, and not here.
+                Err(Refusal::Outdated) if self.retries < MAX_RETRIES => {
+                    self.retries += 1;
+                    self.gateway.directory.refresh(run.id).await.map_err(unavailable)?;
+                }
+                Err(Refusal::Outdated) => return Err(no_end_of_attempts()),
                 Err(Refusal::RunNotFound) => return Err(run_not_found()),
                 Err(Refusal::InvalidKey) => return Err(invalid_key()),
                 Err(Refusal::RunExpired) => return Err(expired()),
                 Err(Refusal::RunClosed(state)) => return Err(closed(state.as_str())),
             }
         }
+    }
+
+    /// What the client calls the model, unless that is its name in the catalogue.
+    fn requested_model(&self) -> Option<String> {
+        let Candidate { request, target, .. } = self.call;
+        (request.model != target.model).then(|| request.model.clone())
     }
 
     fn ask(&self) -> Result<Ask, Fault> {
@@ -185,11 +199,12 @@ impl Attempt<'_> {
             id: ReservationId::generate(),
             run: caller.run.id,
             authority: caller.authority,
-            budgets: caller.run.budgets.clone(),
+            budgets: caller.run.budgets(),
             amounts,
             facts: CallFacts {
                 request_id: (*request_id).to_owned(),
                 model: target.model.clone(),
+                requested_model: self.requested_model(),
                 provider: target.provider.name.to_owned(),
                 endpoint,
                 price_version: self.call.catalog.version().to_owned(),
@@ -287,6 +302,7 @@ impl Attempt<'_> {
             turn,
             output: self.output,
             caching: self.call.request.caching,
+            requested_model: self.requested_model(),
             lowered: self.output < self.call.request.asked_output.unwrap_or(self.wanted.output),
             terms: Terms {
                 reserved,
@@ -366,6 +382,11 @@ fn thinking_fits(request: &Request, output: Tokens) -> Result<(), Fault> {
              {thinking}. Ask for less thinking."
         ),
     ))
+}
+
+/// Attempts are opened faster than this gateway hears of them.
+fn no_end_of_attempts() -> Fault {
+    unavailable(LedgerError::Unavailable("the run is in yet another attempt".into()))
 }
 
 pub(super) fn not_active(state: &str) -> Fault {

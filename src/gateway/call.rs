@@ -93,6 +93,7 @@ pub struct OpenCall {
     attempt: Attempt,
     terms: Terms,
     caching: Caching,
+    requested_model: Option<String>,
     grant: Option<Grant>,
     input: Option<Arc<InputCount>>,
     first_byte: Option<Instant>,
@@ -115,7 +116,7 @@ impl OpenCall {
         permit: Permit,
     ) -> Box<Self> {
         let busy = Busy::with(&gateway, Work::Call);
-        let Admitted { catalog, grant, terms, caching, turn, .. } = admitted;
+        let Admitted { catalog, grant, terms, caching, turn, requested_model, .. } = admitted;
         let Caller { run, authority } = caller;
         Box::new(Self {
             cut: run.cut_token(grant.attempt()),
@@ -136,6 +137,7 @@ impl OpenCall {
             turn,
             terms,
             caching,
+            requested_model,
             grant: Some(grant),
             input: None,
             first_byte: None,
@@ -194,11 +196,12 @@ impl OpenCall {
             id: ReservationId::generate(),
             run: self.run.id,
             authority: self.authority,
-            budgets: self.run.budgets.clone(),
+            budgets: self.run.budgets(),
             amounts: self.terms.reserved,
             facts: CallFacts {
                 request_id: self.request_id.clone(),
                 model: self.target.model.clone(),
+                requested_model: self.requested_model.clone(),
                 provider: self.target.provider.name.to_owned(),
                 endpoint: self.endpoint,
                 price_version: self.catalog.version().to_owned(),
@@ -280,7 +283,7 @@ impl OpenCall {
             latency_ms: latency,
             ttfb_ms: ttfb,
         });
-        self.run.note_settled(self.terms.reserved.usd, charge.cost);
+        self.run.note_settled(self.attempt, self.terms.reserved.usd, charge.cost);
         self.tell(&charge, status, latency);
         self.tell_incident(&charge, served_model);
         charge
@@ -370,7 +373,10 @@ fn final_word(refusal: Refusal) -> Option<Fault> {
         Refusal::RunExpired => Some(expired()),
         Refusal::InvalidKey => Some(invalid_key()),
         Refusal::RunNotFound => Some(run_not_found()),
-        Refusal::RunNotActive(_) | Refusal::Behind { .. } | Refusal::Budget { .. } => None,
+        Refusal::RunNotActive(_)
+        | Refusal::Outdated
+        | Refusal::Behind { .. }
+        | Refusal::Budget { .. } => None,
     }
 }
 

@@ -111,7 +111,9 @@ impl Gateway {
                 Err(Refusal::RunNotFound) => return Err(run_not_found()),
                 Err(Refusal::InvalidKey) => return Err(invalid_key()),
                 // Nothing is asked of a budget.
-                Err(Refusal::Behind { .. } | Refusal::Budget { .. }) => return Ok(()),
+                Err(Refusal::Behind { .. } | Refusal::Budget { .. } | Refusal::Outdated) => {
+                    return Ok(());
+                }
             }
         }
     }

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::budget::{Balance, BudgetRef};
+use crate::domain::control::AttemptBudget;
 use crate::domain::id::{Attempt, RunId};
 use crate::domain::key::TokenHash;
 use crate::domain::money::Usd;
@@ -34,8 +35,6 @@ pub struct KnownRun {
     pub id: RunId,
     /// What never changes.
     pub terms: RunTerms,
-    /// Its budgets' rows.
-    pub budgets: Vec<BudgetRef>,
     /// The order of its calls.
     pub queue: Arc<RunQueue>,
     /// The number of its calls.
@@ -50,6 +49,7 @@ pub struct KnownRun {
     pub counting: Arc<tokio::sync::Mutex<()>>,
     changed: Notify,
     standing: RwLock<RunStanding>,
+    budgets: RwLock<Vec<BudgetRef>>,
     cuts: Mutex<BTreeMap<Attempt, CancellationToken>>,
     balance: Mutex<Option<Balance>>,
     last_used: Mutex<Instant>,
@@ -62,7 +62,6 @@ impl KnownRun {
         Self {
             id: snapshot.id,
             terms: snapshot.terms,
-            budgets: snapshot.budgets,
             queue: Arc::default(),
             concurrency: Arc::default(),
             reads: Arc::default(),
@@ -71,6 +70,7 @@ impl KnownRun {
             counting: Arc::default(),
             changed: Notify::new(),
             standing: RwLock::new(snapshot.standing),
+            budgets: RwLock::new(snapshot.budgets),
             cuts: Mutex::default(),
             balance: Mutex::default(),
             last_used: Mutex::new(Instant::now()),
@@ -81,6 +81,11 @@ impl KnownRun {
     /// What was last heard of the run.
     pub fn standing(&self) -> RunStanding {
         *self.standing.read()
+    }
+
+    /// The rows of the budgets that its current attempt spends from, as last heard.
+    pub fn budgets(&self) -> Vec<BudgetRef> {
+        self.budgets.read().clone()
     }
 
     /// Completes at the next change that is heard of.
@@ -102,6 +107,20 @@ impl KnownRun {
         token
     }
 
+    /// Takes in what was found out about the run.
+    fn learn(&self, snapshot: RunSnapshot) {
+        if snapshot.standing.version >= self.standing().version {
+            *self.budgets.write() = snapshot.budgets;
+        }
+        self.update(snapshot.standing);
+    }
+
+    /// Whether a call of an attempt spends from the budgets that are current.
+    fn is_current(&self, attempt: Attempt, standing: &RunStanding) -> bool {
+        let shared = self.terms.control.attempt_budget == AttemptBudget::Shared;
+        shared || attempt == standing.attempt
+    }
+
     /// Takes in what was heard of the run: cuts what is to be cut, wakes who waits.
     fn update(&self, heard: RunStanding) {
         let mut cuts = self.cuts.lock();
@@ -109,6 +128,9 @@ impl KnownRun {
             let mut standing = self.standing.write();
             if heard.version < standing.version {
                 return;
+            }
+            if !self.is_current(standing.attempt, &heard) {
+                *self.balance.lock() = None;
             }
             *standing = heard;
         }
@@ -134,8 +156,11 @@ impl KnownRun {
         *self.balance.lock() = Some(balance);
     }
 
-    /// Takes in that a reservation of `reserved` became a cost.
-    pub fn note_settled(&self, reserved: Usd, cost: Usd) {
+    /// Takes in that a reservation of `reserved` became a cost of an attempt.
+    pub fn note_settled(&self, attempt: Attempt, reserved: Usd, cost: Usd) {
+        if !self.is_current(attempt, &self.standing()) {
+            return;
+        }
         let mut known = self.balance.lock();
         let Some(balance) = known.as_mut() else { return };
         balance.spent = balance.spent.saturating_add(cost.decimal()).normalize();
@@ -228,7 +253,7 @@ impl Directory {
     pub async fn refresh(&self, id: RunId) -> Result<(), LedgerError> {
         let Some(known) = self.runs.read().get(&id).cloned() else { return Ok(()) };
         if let Some(snapshot) = self.ledger.find(RunKey::Id(id)).await? {
-            known.update(snapshot.standing);
+            known.learn(snapshot);
         }
         Ok(())
     }
@@ -351,7 +376,7 @@ impl Directory {
     fn meet(&self, snapshot: RunSnapshot) -> Arc<KnownRun> {
         let mut runs = self.runs.write();
         if let Some(known) = runs.get(&snapshot.id) {
-            known.update(snapshot.standing);
+            known.learn(snapshot);
             return Arc::clone(known);
         }
         let known = Arc::new(KnownRun::new(snapshot, self.halt.clone()));

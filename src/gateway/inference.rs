@@ -18,6 +18,7 @@ use crate::limits::{Permit, RateStanding};
 use crate::protocol::format::Format;
 use crate::protocol::request::Request;
 use crate::protocol::style::Style;
+use crate::protocol::translate::forced::Way;
 use crate::protocol::translate::{ChatClient, Translated, Translation};
 
 use crate::upstream::{Client, Outbound};
@@ -203,8 +204,25 @@ impl Gateway {
     ) -> Result<(Request, Option<Translation>), Fault> {
         let asked = request.format;
         let spoken = Translation::spoken(asked, target.provider.formats).unwrap_or(asked);
+        let way = Way { asked, spoken, thinking: target.thinking };
+        // What makes no text takes none of these.
+        let forced = &caller.run.terms.control.forced_parameters;
+        let forced = Some(forced).filter(|all| !all.is_empty() && asked != Format::Embeddings);
+        let body = match forced {
+            None if spoken == asked => return Ok((request, None)),
+            None => body,
+            Some(forced) => {
+                way.check(forced, &target.provider.dialect)?;
+                Bytes::from(way.before(&body, forced)?)
+            }
+        };
+        let parse = |body: Bytes| {
+            let mut request = Request::parse(spoken, body)?;
+            request.set_run(caller.run.id);
+            Ok(request)
+        };
         if spoken == asked {
-            return Ok((request, None));
+            return Ok((parse(body)?, None));
         }
         let limit = match request.asked_output {
             Some(_) => None,
@@ -218,9 +236,11 @@ impl Gateway {
         let formats = (asked, spoken);
         let Translated { body, translation } =
             Translation::of(formats, &body, target.thinking, limit, client)?;
-        let mut request = Request::parse(spoken, body.into())?;
-        request.set_run(caller.run.id);
-        Ok((request, Some(translation)))
+        let body = match forced {
+            None => body,
+            Some(forced) => way.after(&body, forced)?,
+        };
+        Ok((parse(body.into())?, Some(translation)))
     }
 
     async fn forward(

@@ -40,7 +40,7 @@ pub mod exchange;
 pub mod streamed;
 mod failure;
 pub mod inference;
-mod route;
+pub mod route;
 pub mod prices;
 pub mod runs;
 pub mod usage;

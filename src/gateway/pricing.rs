@@ -25,8 +25,7 @@ impl Pricing {
 
     fn prices(&self, served_model: Option<&str>) -> (Prices, bool) {
         let target = &self.target;
-        let served =
-            served_model.and_then(|model| self.catalog.served(target.provider, model));
+        let served = served_model.and_then(|model| self.catalog.served(target.provider, model));
         // What makes something else has prices that do not fit what was made.
         let served = served.filter(|served| served.kind == target.kind);
         let is_unknown =

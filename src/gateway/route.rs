@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::catalog::{Catalog, Kind, Target, Unresolved};
 use crate::domain::fault::{Code, Fault};
+use crate::domain::run::RunTerms;
 use crate::protocol::format::Format;
 use crate::protocol::request::Request;
 use crate::protocol::translate::Translation;
@@ -12,18 +13,61 @@ use crate::providers::Provider;
 use super::Gateway;
 use super::directory::KnownRun;
 
-impl Gateway {
-    /// The targets of all models that a run may use, in the catalogue's order.
-    pub fn targets_of(&self, run: &KnownRun) -> Vec<Arc<Target>> {
-        self.targets().into_iter().filter(|target| may_use(run, target)).collect()
+/// A model that can be called, and who serves it.
+pub struct Listed {
+    alias: Option<String>,
+    /// Who serves it.
+    pub target: Arc<Target>,
+}
+
+impl Listed {
+    const fn own(target: Arc<Target>) -> Self {
+        Self { alias: None, target }
     }
 
-    /// The targets of all models that somebody serves here, in the catalogue's order.
-    pub fn targets(&self) -> Vec<Arc<Target>> {
-        let serves = |target: &&Arc<Target>| self.access(target.provider.name).is_some();
+    /// What it is called by: an alias, or its name in the catalogue.
+    pub fn name(&self) -> &str {
+        self.alias.as_deref().unwrap_or(&self.target.model)
+    }
+}
+
+impl Gateway {
+    /// All models that a run may use: in the catalogue's order, then by its aliases.
+    pub fn models_of(&self, run: &KnownRun) -> Vec<Listed> {
+        let control = &run.terms.control;
+        let is_alias = |target: &Target| control.model_aliases.contains_key(&target.model);
+        let mut models = self.models_at(control.provider.as_deref());
+        models.retain(|own| may_use(&run.terms, &own.target) && !is_alias(&own.target));
+        models.extend(control.model_aliases.keys().filter_map(|name| self.model_of(run, name)));
+        models
+    }
+
+    /// The model that a call of a run for this name would go to, if the run may use it.
+    pub fn model_of(&self, run: &KnownRun, name: &str) -> Option<Listed> {
+        let control = &run.terms.control;
+        let alias = control.model_aliases.contains_key(name).then(|| name.to_owned());
+        let target = self.catalog().resolve_at(
+            control.model(name),
+            control.provider.as_deref(),
+            |provider| self.access(provider.name).is_some(),
+        );
+        let target = target.ok().filter(|target| may_use(&run.terms, target))?;
+        Some(Listed { alias, target })
+    }
+
+    /// All models that somebody serves here, in the catalogue's order.
+    pub fn models(&self) -> Vec<Listed> {
+        self.models_at(None)
+    }
+
+    fn models_at(&self, provider: Option<&str>) -> Vec<Listed> {
+        let serves = |target: &&Arc<Target>| {
+            provider.is_none_or(|provider| target.provider.name == provider)
+                && self.access(target.provider.name).is_some()
+        };
         let first =
             |model: &Arc<crate::catalog::Model>| model.targets.iter().find(serves).map(Arc::clone);
-        self.catalog().models().filter_map(first).collect()
+        self.catalog().models().filter_map(first).map(Listed::own).collect()
     }
 
     /// The target that serves the request's model, if the run may use it.
@@ -34,13 +78,16 @@ impl Gateway {
         run: &KnownRun,
     ) -> Result<Arc<Target>, Fault> {
         let configured = |provider: &Provider| self.access(provider.name).is_some();
-        let resolved = catalog.resolve(&request.model, configured);
-        let allowed = |target: &Target| may_use(run, target);
+        let control = &run.terms.control;
+        let (name, pinned) = (control.model(&request.model), control.provider.as_deref());
+        let resolved = catalog.resolve_at(name, pinned, configured);
+        let allowed = |target: &Target| may_use(&run.terms, target);
         let target = match resolved {
             Ok(target) => target,
             Err(Unresolved::Unknown) => return Err(no_such_model(&request.model)),
+            Err(Unresolved::Elsewhere) => return Err(not_there(&request.model, pinned)),
             Err(Unresolved::NotConfigured(provider)) => {
-                if let Ok(named) = catalog.resolve(&request.model, |_| true) {
+                if let Ok(named) = catalog.resolve_at(name, pinned, |_| true) {
                     fits(request.format, &named)?;
                     if !allowed(&named) {
                         return Err(model_not_allowed(&request.model));
@@ -68,8 +115,9 @@ impl Gateway {
     }
 }
 
-fn may_use(run: &KnownRun, target: &Target) -> bool {
-    run.terms.allowed_models.as_ref().is_none_or(|allowed| {
+/// Whether a run of these terms may use a target's model.
+pub(super) fn may_use(terms: &RunTerms, target: &Target) -> bool {
+    terms.allowed_models.as_ref().is_none_or(|allowed| {
         allowed.iter().any(|name| *name == target.model || names_target(name, target))
     })
 }
@@ -116,6 +164,18 @@ fn model_not_allowed(name: &str) -> Fault {
     Fault::new(
         Code::ModelNotAllowed,
         format!("This run may not use {name:?}. GET /v1/models lists those that it may."),
+    )
+    .param("model")
+}
+
+fn not_there(name: &str, provider: Option<&str>) -> Fault {
+    let provider = provider.unwrap_or_default();
+    Fault::new(
+        Code::ModelNotAllowed,
+        format!(
+            "This run is served by {provider} alone, which does not serve {name:?}. GET /v1/models \
+             lists what it may use."
+        ),
     )
     .param("model")
 }

@@ -13,11 +13,13 @@ use crate::catalog::Unresolved;
 use crate::domain::fault::{Code, Fault};
 use crate::domain::id::RunId;
 use crate::domain::key::{NewRunToken, NoRandomness};
-use crate::domain::run::{Registration, RunPatch, RunState, StateAdmission};
+use crate::domain::run::{Registration, RunPatch, RunState, RunTerms, StateAdmission};
 use crate::ledger::{CallRecord, Close, Page, Registered, RunRecord, RunsError};
 use crate::protocol::json;
+use crate::providers;
 
 use super::caller::run_not_found;
+use super::route::may_use;
 use super::{Gateway, unavailable};
 
 /// The first pause between two looks at a run that is waited for; each is twice the one before.
@@ -74,27 +76,47 @@ impl Gateway {
         Ok(opened.collect())
     }
 
-    /// Every model that a run is allowed must be one that the catalogue knows.
+    /// Every model that a run is allowed must be one that the catalogue knows, and every alias must
+    /// lead to one that the run may use. A provider that has no key today may have one when the
+    /// run begins.
     fn check_models(&self, registration: &Registration, index: Option<usize>) -> Result<(), Fault> {
-        for name in registration.terms.allowed_models.iter().flatten() {
-            // A provider that has no key today may have one when the run begins.
-            match self.catalog().resolve(name, |_| true) {
-                Ok(_) | Err(Unresolved::NotConfigured(_)) => {}
-                Err(Unresolved::Unknown) => {
-                    let shown = json::Path::default().to_foreign(name);
-                    let message = format!(
-                        "There is no model named {shown}. Name models as GET /v1/models of the \
-                         data plane lists them."
-                    );
-                    let param = match index {
-                        Some(index) => format!("[{index}].allowed_models"),
-                        None => "allowed_models".to_owned(),
-                    };
-                    return Err(Fault::new(Code::InvalidModel, message).param(param));
-                }
+        let terms = &registration.terms;
+        let wrong = |member: &str, message: String| {
+            let place = index.map(|index| format!("[{index}].")).unwrap_or_default();
+            Err(Fault::new(Code::InvalidModel, message).param(format!("{place}{member}")))
+        };
+        for name in terms.allowed_models.iter().flatten() {
+            if self.catalog().resolve(name, |_| true).is_err() {
+                return wrong("allowed_models", no_such_model(name));
             }
         }
+        let pinned = terms.control.provider.as_deref();
+        for (alias, name) in &terms.control.model_aliases {
+            let (shown, alias) = (shown(name), shown(alias));
+            let says = match self.catalog().resolve_at(name, pinned, |_| true) {
+                Ok(_) if self.may_reach(terms, name) => continue,
+                Ok(_) => {
+                    format!("The alias {alias} leads to {shown}, which is not in `allowed_models`.")
+                }
+                Err(Unresolved::Elsewhere) => {
+                    let provider = pinned.unwrap_or_default();
+                    format!("The alias {alias} leads to {shown}, which {provider} does not serve.")
+                }
+                Err(Unresolved::Unknown | Unresolved::NotConfigured(_)) => no_such_model(name),
+            };
+            return wrong("model_aliases", says);
+        }
         Ok(())
+    }
+
+    /// Whether a call for this name of the catalogue's could go to a target that the terms allow.
+    fn may_reach(&self, terms: &RunTerms, name: &str) -> bool {
+        let pinned = terms.control.provider.as_deref();
+        providers::REGISTRY.iter().any(|provider| {
+            let there = pinned.is_none_or(|pinned| pinned == provider.name);
+            let target = self.catalog().resolve_at(name, Some(provider.name), |_| true);
+            there && target.is_ok_and(|target| may_use(terms, &target))
+        })
     }
 
     /// A run with everything that it has used.
@@ -235,6 +257,18 @@ impl Gateway {
         let found = self.ledger.record(run).await.map_err(unavailable)?;
         found.map(drop).ok_or_else(run_not_found)
     }
+}
+
+fn no_such_model(name: &str) -> String {
+    let shown = shown(name);
+    format!(
+        "There is no model named {shown}. Name models as GET /v1/models of the data plane lists \
+         them."
+    )
+}
+
+fn shown(name: &str) -> String {
+    json::Path::default().to_foreign(name)
 }
 
 /// A page with one row too many tells whether there is another page.

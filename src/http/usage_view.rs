@@ -31,6 +31,9 @@ pub struct UsageView {
     /// What its calls have cost.
     #[schemars(with = "UsdText")]
     pub spent_usd: String,
+    /// What the calls of all its attempts have cost: the same, unless each has its own budget.
+    #[schemars(with = "UsdText")]
+    pub total_spent_usd: String,
     /// What its calls in flight may cost.
     #[schemars(with = "UsdText")]
     pub reserved_usd: String,
@@ -86,6 +89,7 @@ impl UsageView {
             settlement: if record.is_final() { "final" } else { "provisional" },
             cost_limit_usd: usd.limit.to_string(),
             spent_usd: plain(usd.spent),
+            total_spent_usd: plain(record.total_spent),
             reserved_usd: plain(usd.reserved),
             remaining_usd: plain(Balance::available(&usd)),
             in_flight: record.in_flight,

@@ -26,6 +26,7 @@ use super::{
 };
 
 mod account;
+mod balances;
 mod used;
 mod totals;
 

@@ -139,11 +139,15 @@ pub struct RunRecord {
     pub closed_at: Option<DateTime<Utc>>,
     /// Whether it is past its expiry, by the clock that admission goes by.
     pub expired: bool,
-    /// Where its budgets stand.
+    /// Where its budgets stand: those that its current attempt spends from.
     pub balances: Vec<(Unit, Balance)>,
-    /// Calls that have reserved and not ended.
+    /// What it has spent over all its attempts, in US dollars.
+    pub total_spent: Decimal,
+    /// Calls that have reserved on these budgets and not ended.
     pub in_flight: u64,
-    /// What it used, by model.
+    /// Calls that have reserved on budgets of earlier attempts and not ended.
+    pub earlier_in_flight: u64,
+    /// What was spent of these budgets, by model.
     pub models: Vec<ModelUse>,
     /// How often it was refused, by code.
     pub refusals: Vec<(String, u64)>,
@@ -158,7 +162,7 @@ impl RunRecord {
     /// Whether nothing can change any more in what the run has spent.
     pub fn is_final(&self) -> bool {
         let closed = self.run.standing.state.admission() == StateAdmission::Closed;
-        (closed || self.expired) && self.in_flight == 0
+        (closed || self.expired) && self.in_flight == 0 && self.earlier_in_flight == 0
     }
 }
 
@@ -192,6 +196,8 @@ pub struct CallRecord {
     pub attempt: Attempt,
     /// The model's name in the catalogue.
     pub model: String,
+    /// What the client called it, where that is something else.
+    pub requested_model: Option<String>,
     /// Who was asked.
     pub provider: String,
     /// Which endpoint was called.
@@ -263,7 +269,7 @@ pub trait Ledger: Send + Sync {
     /// Ends a run's spending; once this has answered nothing is admitted.
     async fn close(&self, run: RunId, close: Close) -> Result<RunRecord, RunsError>;
 
-    /// Opens the next attempt under a new token.
+    /// Opens the next attempt under a new token, on budgets of its own if the run says so.
     async fn open_attempt(
         &self,
         run: RunId,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use crate::domain::control::AttemptBudget;
 use crate::domain::id::{Attempt, OrganizationId, ReservationId, RunId};
 use crate::domain::money::Usd;
 use crate::domain::run::{OnCap, RunState};
@@ -49,6 +50,9 @@ schema!(ReservationId, "CallId", { "type": "string", "format": "uuid" });
 schema!(Attempt, "Attempt", { "type": "integer", "minimum": 1 });
 schema!(Tokens, "Tokens", { "type": "integer", "minimum": 0 });
 schema!(RunState, "RunState", { "type": "string", "enum": RunState::ALL.map(RunState::as_str) });
+schema!(AttemptBudget, "AttemptBudget", {
+    "type": "string", "enum": AttemptBudget::ALL.map(AttemptBudget::as_str)
+});
 schema!(OnCap, "OnCap", { "type": "string", "enum": OnCap::ALL.map(OnCap::as_str) });
 schema!(CostSource, "CostSource", {
     "type": "string",

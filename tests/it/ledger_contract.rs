@@ -20,6 +20,7 @@ use rungate::ledger::memory::MemoryLedger;
 use tokio::sync::mpsc::unbounded_channel;
 
 pub(crate) mod fixture;
+mod attempts;
 mod money;
 mod registry;
 mod totals;
@@ -42,6 +43,9 @@ pub(crate) async fn check_all(make: impl AsyncFn() -> Arc<dyn Ledger>) {
     registry::check_registration_is_all_or_none(make().await).await;
     registry::check_a_token_dies_when_it_is_replaced(make().await).await;
     registry::check_attempts_share_the_budget(make().await).await;
+    attempts::check_each_attempt_has_its_own_budgets(make().await).await;
+    attempts::check_a_cap_is_that_of_the_attempt_and_later_ones(make().await).await;
+    attempts::check_an_ask_on_the_budgets_of_another_attempt_is_outdated(make().await).await;
     registry::check_a_cap_stays_above_what_is_spent(make().await).await;
     registry::check_a_run_is_closed_once(make().await).await;
     registry::check_states_only_move_forwards(make().await).await;
@@ -75,6 +79,7 @@ async fn the_model_agrees_with_itself() {
         "run_closed",
         "run_expired",
         "run_not_active",
+        "outdated",
         "behind",
         "budget calls",
         "budget tokens",

@@ -62,8 +62,8 @@ async fn step(
     let statement = format!(
         "SELECT coalesce(verdict || ' ' || concat_ws(' ', state, unit, spent, reserved, usd_limit), \
             'settled') \
-        FROM ledger_step({gateway}, ARRAY[{}]::uuid[], ARRAY[{}]::ledger_end[], \
-            ARRAY[{}]::ledger_ask[])",
+        FROM ledger_step_v2({gateway}, ARRAY[{}]::uuid[], ARRAY[{}]::ledger_end[], \
+            ARRAY[{}]::ledger_ask_v2[])",
         budgets.join(","),
         ends.join(","),
         asks.join(",")
@@ -113,7 +113,7 @@ impl Asked {
         let Self { id, run, token, cost, budgets } = self;
         format!(
             "ROW({id}, '{run}', {token}, false, ARRAY[{}], ARRAY[{}]::uuid[], {cost}, 100, \
-            'r', 'm', 'p', 'e', 'v', 30, 70)::ledger_ask",
+            'r', 'm', 'p', 'e', 'v', 30, 70, 'n')::ledger_ask_v2",
             positions.join(","),
             budgets.join(",")
         )

@@ -1,6 +1,7 @@
 //! Translation between chat completions and messages: bytes in, bytes out.
 
 mod answers;
+mod forced;
 mod grammar;
 mod refusals;
 mod requests;

@@ -8,13 +8,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Kind, Target};
+use crate::catalog::Kind;
 use crate::domain::fault::{Code, Fault};
 use crate::domain::usage::Tokens;
-use crate::gateway::Gateway;
 use crate::gateway::directory::KnownRun;
 use crate::gateway::inference::Standing;
-use crate::providers::Provider;
+use crate::gateway::route::Listed;
 
 use super::super::respond::answer;
 use super::{Plane, answered, presented};
@@ -43,7 +42,7 @@ struct Named {
     model: String,
 }
 
-/// A model that a run may use.
+/// A model that a run may use, by its name or by an alias of the run's.
 #[derive(JsonSchema, Serialize)]
 #[schemars(rename = "Model")]
 pub(super) struct Entry<'a> {
@@ -72,9 +71,10 @@ pub(super) struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn of(target: &'a Target) -> Self {
+    fn of(listed: &'a Listed) -> Self {
+        let target = &listed.target;
         Self {
-            id: &target.model,
+            id: listed.name(),
             object: "model",
             // The wire format wants a date of release; the catalogue knows none.
             created: 0,
@@ -93,15 +93,15 @@ impl<'a> Entry<'a> {
 pub(super) async fn list(request: HttpRequest, plane: web::Data<Plane>) -> HttpResponse {
     answered(&request, &plane, async |id, standing| {
         let run = caller(&request, &plane, standing).await?;
-        let targets = plane.gateway.targets_of(&run);
+        let models = plane.gateway.models_of(&run);
         let mut query = request.query_string().split('&');
         let is_codex = query.any(|member| member.starts_with("client_version="));
         let list = List {
             object: "list",
-            data: targets.iter().map(|target| Entry::of(target)).collect(),
+            data: models.iter().map(Entry::of).collect(),
             has_more: false,
-            first_id: targets.first().map(|target| target.model.as_str()),
-            last_id: targets.last().map(|target| target.model.as_str()),
+            first_id: models.first().map(Listed::name),
+            last_id: models.last().map(Listed::name),
             models: is_codex.then_some([]),
         };
         Ok(answer(StatusCode::OK, id, plane.manners).json(list))
@@ -115,7 +115,7 @@ pub(super) async fn one(request: HttpRequest, plane: web::Data<Plane>) -> HttpRe
         let run = caller(&request, &plane, standing).await?;
         // Clients escape the slash of a name; this unescapes it.
         let named: Result<Named, _> = request.match_info().load();
-        let found = named.ok().and_then(|named| find(&plane.gateway, &run, &named.model));
+        let found = named.ok().and_then(|named| plane.gateway.model_of(&run, &named.model));
         let found = found.ok_or_else(|| {
             Fault::new(
                 Code::NotFound,
@@ -126,18 +126,6 @@ pub(super) async fn one(request: HttpRequest, plane: web::Data<Plane>) -> HttpRe
         Ok(answer(StatusCode::OK, id, plane.manners).json(Entry::of(&found)))
     })
     .await
-}
-
-/// The target that a call of this run for this name would go to.
-fn find(gateway: &Gateway, run: &KnownRun, name: &str) -> Option<Arc<Target>> {
-    let configured = |provider: &Provider| gateway.access(provider.name).is_some();
-    let target = gateway.catalog().resolve(name, configured).ok()?;
-    let listed = gateway.targets_of(run).iter().any(|listed| Arc::ptr_eq(listed, &target));
-    // The list has one target of each model; a prefix may name another one.
-    let allowed = run.terms.allowed_models.as_ref().is_none_or(|allowed| {
-        allowed.iter().any(|allowed| *allowed == target.model || allowed == name)
-    });
-    (listed || allowed).then_some(target)
 }
 
 async fn caller(

@@ -1,17 +1,16 @@
 //! The gateway API of Ridges: its shapes around the same calls.
 
-use std::sync::Arc;
-
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 
-use crate::catalog::{Kind, Target};
+use crate::catalog::Kind;
 use crate::domain::budget::{Balance, Unit};
 use crate::domain::fault::{Code, Fault};
 use crate::gateway::caller::{Identity, Presented};
 use crate::gateway::inference::{ModelCall, Reply, Standing};
+use crate::gateway::route::Listed;
 use crate::ledger::{ModelUse, RunRecord};
 use crate::protocol::format::Format;
 use crate::protocol::ridges::{
@@ -79,9 +78,9 @@ async fn first_embedder(
     let gateway = &plane.gateway;
     let run = gateway.name_run(identity, presented, &asked.run_names()).await?.run;
     standing.run = Some(run.id);
-    let targets = gateway.targets_of(&run);
-    let first = targets.iter().find(|target| target.kind == Kind::Embedding);
-    first.map(|target| target.model.clone()).ok_or_else(|| {
+    let models = gateway.models_of(&run);
+    let first = models.iter().find(|listed| listed.target.kind == Kind::Embedding);
+    first.map(|listed| listed.name().to_owned()).ok_or_else(|| {
         gateway.refusals.count(run.id, Code::InvalidModel);
         let says = "This run has no model for embeddings. Ask its operator for one.";
         Fault::new(Code::InvalidModel, says).param("model")
@@ -185,8 +184,8 @@ pub(super) async fn inference_models(
     plane: web::Data<Plane>,
 ) -> HttpResponse {
     answered_in(Style::Ridges, &request, &plane, async |id, standing| {
-        let targets = targets(&request, &plane, standing, Kind::Chat).await?;
-        let models: Vec<_> = targets.iter().map(|target| model(target)).collect();
+        let models = models(&request, &plane, standing, Kind::Chat).await?;
+        let models: Vec<_> = models.iter().map(model).collect();
         Ok(answer(StatusCode::OK, id, plane.manners).json(models))
     })
     .await
@@ -198,40 +197,41 @@ pub(super) async fn embedding_models(
     plane: web::Data<Plane>,
 ) -> HttpResponse {
     answered_in(Style::Ridges, &request, &plane, async |id, standing| {
-        let targets = targets(&request, &plane, standing, Kind::Embedding).await?;
+        let models = models(&request, &plane, standing, Kind::Embedding).await?;
         let priced = |model| EmbeddingModel { model, pricing_mode: "per_token" };
-        let models: Vec<_> = targets.iter().map(|target| priced(model(target))).collect();
+        let models: Vec<_> = models.iter().map(|listed| priced(model(listed))).collect();
         Ok(answer(StatusCode::OK, id, plane.manners).json(models))
     })
     .await
 }
 
 /// The models of a kind: those of the run, if one is named, else all that are configured.
-async fn targets(
+async fn models(
     request: &HttpRequest,
     plane: &Plane,
     standing: &mut Standing,
     kind: Kind,
-) -> Result<Vec<Arc<Target>>, Fault> {
+) -> Result<Vec<Listed>, Fault> {
     let gateway = &plane.gateway;
     let presented = presented(request)?;
     let identity = gateway.authenticate(&presented).await?;
-    let mut targets = match identity {
-        Identity::Anonymous if presented.named_runs.is_empty() => gateway.targets(),
+    let mut models = match identity {
+        Identity::Anonymous if presented.named_runs.is_empty() => gateway.models(),
         identity => {
             let run = gateway.name_run(identity, &presented, &[]).await?.run;
             standing.run = Some(run.id);
-            gateway.targets_of(&run)
+            gateway.models_of(&run)
         }
     };
-    targets.retain(|target| target.kind == kind);
-    Ok(targets)
+    models.retain(|listed| listed.target.kind == kind);
+    Ok(models)
 }
 
-fn model(target: &Target) -> InferenceModel<'_> {
+fn model(listed: &Listed) -> InferenceModel<'_> {
+    let target = &listed.target;
     let prices = &target.prices.base;
     InferenceModel {
-        name: &target.model,
+        name: listed.name(),
         external_name: &target.upstream_model,
         max_input_tokens: target.context_window,
         cost_usd_per_million_input_tokens: Exact(prices.input.decimal()),

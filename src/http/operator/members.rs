@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::domain::run::RunState;
+use crate::protocol::translate::forced::{PARAMETERS, Values};
 
 /// One member.
 pub(super) struct Member {
@@ -33,6 +34,10 @@ pub(super) enum Kind {
     Notes(usize),
     /// A string of at most so many bytes.
     Text(usize),
+    /// An object of at most so many strings.
+    Aliases(usize),
+    /// Parameters that can be forced.
+    Parameters,
 }
 
 /// What a number may be.
@@ -108,6 +113,32 @@ impl Kind {
                 json!({"type": "object", "description": format!("At most {most} bytes.")})
             }
             Self::Text(most) => json!({"type": "string", "maxLength": most}),
+            Self::Aliases(most) => {
+                let name = json!({"type": "string", "minLength": 1});
+                json!({"type": "object", "additionalProperties": name, "maxProperties": most})
+            }
+            Self::Parameters => {
+                let known = PARAMETERS.iter();
+                let known = known.map(|known| (known.name.to_owned(), values(known.values)));
+                json!({
+                    "type": "object",
+                    "properties": known.collect::<Map<String, Value>>(),
+                    "additionalProperties": false,
+                })
+            }
         }
+    }
+}
+
+/// What a forced parameter may be.
+fn values(values: Values) -> Value {
+    match values {
+        Values::Number(least, most) => {
+            json!({"type": "number", "minimum": least, "maximum": most})
+        }
+        Values::Whole(least, most) => {
+            json!({"type": "integer", "minimum": least, "maximum": most})
+        }
+        Values::Word(words) => json!({"type": "string", "enum": words}),
     }
 }

@@ -23,6 +23,7 @@ mod exchange;
 mod members;
 mod fields;
 mod metadata;
+mod control;
 mod register;
 mod change;
 mod paging;

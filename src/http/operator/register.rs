@@ -15,6 +15,7 @@ use crate::domain::run::{OnCap, Registration, RunState, RunTerms};
 use crate::domain::usage::Tokens;
 use crate::protocol::json;
 
+use super::control;
 use super::fields::{Fields, MAX_COUNT};
 use super::members::{Kind, Member, Range, optional};
 use super::metadata;
@@ -41,6 +42,10 @@ pub(super) static FIELDS: &[Member] = &[
     },
     optional("status", Kind::State(&RunState::ALL), "Where the run begins; `pending` by default."),
     optional("allowed_models", Kind::Names(MAX_MODELS), "The models that it may use; `null`: all."),
+    control::MODEL_ALIASES,
+    control::FORCED_PARAMETERS,
+    control::PROVIDER_PIN,
+    control::ATTEMPT_BUDGET,
     optional("token_limit", Kind::Count(TOKEN_LIMIT), "Most tokens over its lifetime."),
     optional("call_limit", Kind::Count(Range::new(0, MAX_COUNT)), "Most calls over its lifetime."),
     optional("max_concurrency", POSITIVE, "Most calls at once, on each gateway."),
@@ -147,6 +152,7 @@ fn read_terms(fields: &Fields<'_>) -> Result<RunTerms, Fault> {
         max_output_tokens_per_call: output.map(Tokens::new),
         on_cap,
         require_token: fields.flag("require_token")?.unwrap_or(false),
+        control: control::read(fields)?,
     })
 }
 
@@ -203,6 +209,8 @@ struct Canonical<'a> {
     expires_at: Option<DateTime<Utc>>,
     ttl_seconds: Option<u64>,
     metadata: String,
+    #[serde(flatten)]
+    control: control::Canonical<'a>,
 }
 
 fn fingerprint(
@@ -240,6 +248,7 @@ fn fingerprint(
         expires_at,
         ttl_seconds,
         metadata: metadata::canonical(metadata),
+        control: control::canonical(&terms.control),
     };
     let bytes = serde_json::to_vec(&canonical).map_err(|error| {
         Fault::internal(

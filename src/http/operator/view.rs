@@ -1,11 +1,14 @@
 //! Runs and calls as the control plane answers them.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, SecondsFormat, SubsecRound as _, Utc};
 use schemars::JsonSchema;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::domain::control::AttemptBudget;
 use crate::domain::id::{Attempt, OrganizationId, ReservationId, RunId};
 use crate::domain::money::Usd;
 use crate::domain::run::OnCap;
@@ -15,6 +18,8 @@ use crate::gateway::runs::OpenedRun;
 use crate::http::usage_view::UsageView;
 use crate::ledger::{CallRecord, RunRecord};
 use crate::protocol::schema::InstantText;
+
+use super::control;
 
 /// A run with its usage, on one level. The state, attempt and cap are among the usage's fields.
 #[derive(JsonSchema, Serialize)]
@@ -35,6 +40,12 @@ pub(super) struct RunView {
     max_output_tokens_per_call: Option<Tokens>,
     on_cap: OnCap,
     require_token: bool,
+    model_aliases: Option<BTreeMap<String, String>>,
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    forced_parameters: Option<Box<RawValue>>,
+    provider: Option<String>,
+    /// Whether the limits above and what is spent are for all attempts or the current one.
+    attempt_budget: AttemptBudget,
     #[schemars(with = "Option<InstantText>")]
     expires_at: Option<String>,
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
@@ -65,6 +76,10 @@ impl RunView {
             max_output_tokens_per_call: terms.max_output_tokens_per_call,
             on_cap: terms.on_cap,
             require_token: terms.require_token,
+            forced_parameters: control::object(&terms.control.forced_parameters),
+            model_aliases: Some(terms.control.model_aliases).filter(|all| !all.is_empty()),
+            provider: terms.control.provider,
+            attempt_budget: terms.control.attempt_budget,
             expires_at: run.standing.expires_at.map(instant),
             metadata: RawValue::from_string(metadata).ok(),
             close_reason,
@@ -87,7 +102,11 @@ pub(super) struct CallView {
     id: ReservationId,
     request_id: String,
     attempt: Attempt,
+    /// Its name in the catalogue.
     model: String,
+    /// What the client called it, where that is something else: an alias, or a name with a
+    /// provider before it.
+    requested_model: Option<String>,
     served_model: Option<String>,
     provider: String,
     endpoint: String,
@@ -122,6 +141,7 @@ impl CallView {
             request_id: call.request_id,
             attempt: call.attempt,
             model: call.model,
+            requested_model: call.requested_model,
             served_model: call.served_model,
             provider: call.provider,
             endpoint: call.endpoint,

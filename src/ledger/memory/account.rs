@@ -7,8 +7,9 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use crate::domain::budget::{Amounts, Balance, BudgetRef, Unit};
-use crate::domain::id::{Attempt, BudgetId, OrganizationId, ReservationId, RunId};
+use crate::domain::budget::{Amounts, Balance, Unit};
+use crate::domain::control::{AttemptBudget, RunControl};
+use crate::domain::id::{Attempt, OrganizationId, ReservationId, RunId};
 use crate::domain::key::TokenHash;
 use crate::domain::money::{Overflow, Usd, add_exact};
 use crate::domain::policy;
@@ -20,7 +21,8 @@ use crate::domain::settlement::{Charge, CostSource};
 
 use super::super::queue::Turn;
 use super::super::{CallRecord, Close, Page, RunRecord, RunsError, Settlement};
-use super::used::{Used, sum};
+use super::balances::{self, Balances};
+use super::used::Used;
 
 /// How many ended calls of a run are kept as rows, the newest. Sums are exact without them.
 pub const KEPT_CALLS: usize = 100_000;
@@ -42,8 +44,10 @@ pub(super) enum Late {
 /// A run and its sums.
 pub(super) struct Account {
     run: RunSnapshot,
-    /// One for each of the run's budgets, in their order.
-    balances: Vec<(BudgetRef, Balance)>,
+    /// One for each of the budgets that the current attempt spends from, in their order.
+    balances: Balances,
+    /// Those of earlier attempts, where each has its own.
+    earlier: BTreeMap<Attempt, Balances>,
     reservations: HashMap<ReservationId, Held>,
     calls: BTreeMap<ReservationId, CallRecord>,
     used: BTreeMap<String, Used>,
@@ -68,18 +72,7 @@ impl Account {
     pub(super) fn open(registration: Registration, token: TokenHash, now: DateTime<Utc>) -> Self {
         let Registration { id, terms, cost_limit, status, expires_at, metadata, fingerprint } =
             registration;
-        let limits = [
-            (Unit::Calls, terms.call_limit.map(Decimal::from)),
-            (Unit::Tokens, terms.token_limit.map(|limit| Decimal::from(limit.count()))),
-            (Unit::Usd, Some(cost_limit.decimal())),
-        ];
-        let balances: Vec<(BudgetRef, Balance)> = limits
-            .into_iter()
-            .filter_map(|(unit, limit)| {
-                let budget = BudgetRef { id: BudgetId::generate(), unit };
-                Some((budget, Balance { limit: limit?, ..Balance::default() }))
-            })
-            .collect();
+        let balances = balances::opened(&terms, cost_limit);
         let budgets = balances.iter().map(|(budget, _)| *budget).collect();
         let standing = RunStanding {
             state: RunState::Pending,
@@ -92,6 +85,7 @@ impl Account {
         let mut account = Self {
             run: RunSnapshot { id, terms, budgets, standing },
             balances,
+            earlier: BTreeMap::new(),
             reservations: HashMap::new(),
             calls: BTreeMap::new(),
             used: BTreeMap::new(),
@@ -119,6 +113,7 @@ impl Account {
             max_output_tokens_per_call: None,
             on_cap: OnCap::Clamp,
             require_token: false,
+            control: RunControl::default(),
         };
         let registration = Registration {
             id,
@@ -143,6 +138,9 @@ impl Account {
     ) -> Result<Reservation, Refusal> {
         let standing = &self.run.standing;
         policy::check_standing(standing, self.run.terms.require_token, ask.authority, now)?;
+        if self.is_outdated(&ask) {
+            return Err(Refusal::Outdated);
+        }
         if turn.ask_is_behind() {
             turn.hold();
             return Err(Refusal::Behind { usd: self.balance(Unit::Usd) });
@@ -164,6 +162,12 @@ impl Account {
             amounts,
             balance: self.balance(Unit::Usd),
         })
+    }
+
+    /// Whether it is on budgets of an earlier attempt.
+    fn is_outdated(&self, ask: &Ask) -> bool {
+        let is_earlier = |id| self.earlier.values().flatten().any(|(budget, _)| budget.id == id);
+        !self.earlier.is_empty() && ask.budgets.iter().any(|budget| is_earlier(budget.id))
     }
 
     /// Reserves on every budget or on none; answers the first that cannot take it.
@@ -203,11 +207,10 @@ impl Account {
             tokens: charge.usage.total(),
             calls: u32::from(charge.source != CostSource::None),
         };
-        for (budget, balance) in &mut self.balances {
-            balance.reserved = sum(balance.reserved, -held.amounts.in_unit(budget.unit));
-            balance.spent = sum(balance.spent, booked.in_unit(budget.unit));
-        }
-        if charge.source != CostSource::None {
+        let earlier = self.earlier.get_mut(&held.attempt);
+        let is_earlier = earlier.is_some();
+        balances::settle(earlier.unwrap_or(&mut self.balances), &held.amounts, &booked);
+        if charge.source != CostSource::None && !is_earlier {
             self.used.entry(held.facts.model.clone()).or_default().count(&charge);
         }
         let call = CallRecord {
@@ -215,6 +218,7 @@ impl Account {
             request_id: held.facts.request_id,
             attempt: held.attempt,
             model: held.facts.model,
+            requested_model: held.facts.requested_model,
             provider: held.facts.provider,
             endpoint: held.facts.endpoint.to_owned(),
             price_version: held.facts.price_version,
@@ -275,6 +279,12 @@ impl Account {
         let standing = &mut self.run.standing;
         if !standing.state.allows_new_attempt() {
             return Err(RunsError::InvalidTransition(standing.state));
+        }
+        if self.run.terms.control.attempt_budget == AttemptBudget::PerAttempt {
+            let fresh = balances::fresh(&self.balances);
+            self.run.budgets = fresh.iter().map(|(budget, _)| *budget).collect();
+            self.earlier.insert(standing.attempt, std::mem::replace(&mut self.balances, fresh));
+            self.used.clear();
         }
         standing.state = status;
         standing.attempt = standing.attempt.next();
@@ -351,6 +361,11 @@ impl Account {
         self.calls.values()
     }
 
+    fn in_flight(&self, counts: impl Fn(Attempt) -> bool) -> u64 {
+        let held = self.reservations.values().filter(|held| counts(held.attempt));
+        u64::try_from(held.count()).unwrap_or(u64::MAX)
+    }
+
     pub(super) fn standing(&self) -> RunStanding {
         self.run.standing
     }
@@ -364,7 +379,9 @@ impl Account {
             created_at: self.created_at,
             closed_at: self.closed_at,
             balances: self.balances.iter().map(|(budget, at)| (budget.unit, *at)).collect(),
-            in_flight: u64::try_from(self.reservations.len()).unwrap_or(u64::MAX),
+            total_spent: balances::spent(self.earlier.values().chain([&self.balances])),
+            in_flight: self.in_flight(|attempt| !self.earlier.contains_key(&attempt)),
+            earlier_in_flight: self.in_flight(|attempt| self.earlier.contains_key(&attempt)),
             models: self.used.iter().map(|(model, used)| used.of(model)).collect(),
             refusals: self.refusals.iter().map(|(code, n)| ((*code).to_owned(), *n)).collect(),
         }

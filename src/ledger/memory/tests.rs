@@ -33,6 +33,7 @@ fn ask(run: RunId, amount: &str) -> Ask {
         facts: CallFacts {
             request_id: "r".to_owned(),
             model: "m".to_owned(),
+            requested_model: None,
             provider: "p".to_owned(),
             endpoint: "chat",
             price_version: "v".to_owned(),

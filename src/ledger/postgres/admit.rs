@@ -65,6 +65,7 @@ pub(super) fn rows<'a>(jobs: &'a [Job], budgets: &[Uuid]) -> Vec<AskRow<'a>> {
             price_version: &facts.price_version,
             input_bound: facts.input_bound.signed(),
             output_bound: facts.output_bound.signed(),
+            requested_model: facts.requested_model.as_deref(),
         }
     };
     jobs.iter().map(row).collect()
@@ -90,6 +91,7 @@ pub(super) fn read_verdict(row: &PgRow) -> Result<Verdict, sqlx::Error> {
         "run_closed" => Refusal::RunClosed(state()?),
         "run_expired" => Refusal::RunExpired,
         "run_not_active" => Refusal::RunNotActive(state()?),
+        "outdated" => Refusal::Outdated,
         "behind" => Refusal::Behind { usd: read_balance(row, 8)? },
         "budget" => {
             let unit: &str = row.try_get(4)?;

@@ -69,6 +69,11 @@ pub async fn check(pool: &PgPool) -> Result<Report, sqlx::Error> {
         let (id, what): (Uuid, String) = (row.try_get(0)?, row.try_get(1)?);
         report.findings.push(Finding(format!("call {id} {what}")));
     }
+    for row in sqlx::query(statements::CHECK_ATTEMPTS).fetch_all(&mut *view).await? {
+        let (id, kind, what): (Uuid, String, String) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        report.findings.push(Finding(format!("{kind} {id} {what}")));
+    }
     view.rollback().await?;
     Ok(report)
 }

@@ -1,14 +1,17 @@
 //! Reads: rows of the ledger become values of the domain.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
 use crate::domain::budget::{Balance, BudgetRef, Unit};
+use crate::domain::control::{AttemptBudget, RunControl};
 use crate::domain::id::{Attempt, BudgetId, OrganizationId, ReservationId, RunId};
 use crate::domain::key::TokenHash;
 use crate::domain::money::{Usd, add_exact};
@@ -22,6 +25,8 @@ use super::statements;
 
 /// Begins a view in which several reads agree with each other.
 const CONSISTENT_VIEW: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// The `attempt` of a budget that all attempts share.
+const ALL_ATTEMPTS: i32 = 0;
 
 pub(super) async fn find(pool: &PgPool, key: RunKey) -> Result<Option<RunSnapshot>, sqlx::Error> {
     let mut connection = pool.acquire().await?;
@@ -138,7 +143,10 @@ async fn add_everything(
 
     for row in sqlx::query(statements::IN_FLIGHT).bind(&ids).fetch_all(&mut *connection).await? {
         if let Some(record) = at(records, &position, row.try_get(0)?) {
-            record.in_flight = unsigned(row.try_get(1)?);
+            let own = own_attempt_of(&record.run);
+            let is_own = own == ALL_ATTEMPTS || own == row.try_get::<i32, _>(1)?;
+            let count = if is_own { &mut record.in_flight } else { &mut record.earlier_in_flight };
+            *count += unsigned(row.try_get(2)?);
         }
     }
     for row in sqlx::query(statements::USED).bind(&ids).fetch_all(&mut *connection).await? {
@@ -167,6 +175,13 @@ async fn add_budgets(
             spent: row.try_get::<Decimal, _>(4)?.normalize(),
             reserved: row.try_get::<Decimal, _>(5)?.normalize(),
         };
+        if unit == Unit::Usd {
+            let total = add_exact(record.total_spent, balance.spent);
+            record.total_spent = total.map_err(|_| unreadable("sum of costs"))?;
+        }
+        if row.try_get::<i32, _>(6)? != own_attempt_of(&record.run) {
+            continue;
+        }
         record.run.budgets.push(BudgetRef { id: BudgetId::from_uuid(row.try_get(1)?), unit });
         record.balances.push((unit, balance));
         let whole = u64::try_from(balance.limit.trunc()).unwrap_or(u64::MAX);
@@ -183,6 +198,17 @@ async fn add_budgets(
         record.balances.sort_by_key(|(unit, _)| *unit);
     }
     Ok(())
+}
+
+/// Which attempt the budgets are for that a run in `attempt` spends from, as it is stored.
+pub(super) fn own_attempt(budget: AttemptBudget, attempt: Attempt) -> i32 {
+    budget
+        .of(attempt)
+        .map_or(ALL_ATTEMPTS, |attempt| i32::try_from(attempt.number()).unwrap_or(i32::MAX))
+}
+
+fn own_attempt_of(run: &RunSnapshot) -> i32 {
+    own_attempt(run.terms.control.attempt_budget, run.standing.attempt)
 }
 
 fn index(records: &[RunRecord]) -> (Vec<Uuid>, HashMap<Uuid, usize>) {
@@ -232,6 +258,7 @@ fn read_run(row: &PgRow) -> Result<RunRecord, sqlx::Error> {
         max_output_tokens_per_call: per_call,
         on_cap: OnCap::parse(row.try_get(10)?).ok_or_else(|| unreadable("on_cap"))?,
         require_token: row.try_get(11)?,
+        control: read_control(row)?,
     };
     let standing = RunStanding {
         state: RunState::parse(row.try_get(2)?).ok_or_else(|| unreadable("state"))?,
@@ -250,10 +277,32 @@ fn read_run(row: &PgRow) -> Result<RunRecord, sqlx::Error> {
         closed_at: row.try_get(16)?,
         expired: row.try_get(18)?,
         balances: Vec::new(),
+        total_spent: Decimal::ZERO,
         in_flight: 0,
+        earlier_in_flight: 0,
         models: Vec::new(),
         refusals: Vec::new(),
     })
+}
+
+fn read_control(row: &PgRow) -> Result<RunControl, sqlx::Error> {
+    let word: &str = row.try_get(22)?;
+    let aliases: Option<&str> = row.try_get(19)?;
+    let forced: Option<&str> = row.try_get(20)?;
+    let forced: BTreeMap<String, Box<RawValue>> = members(forced)?;
+    let raw = |(name, value): (String, Box<RawValue>)| (name, value.get().to_owned());
+    Ok(RunControl {
+        model_aliases: members(aliases)?,
+        forced_parameters: forced.into_iter().map(raw).collect(),
+        provider: row.try_get(21)?,
+        attempt_budget: AttemptBudget::parse(word).ok_or_else(|| unreadable("attempt_budget"))?,
+    })
+}
+
+/// The members of an object of `jsonb`; none where there is no object.
+fn members<T: DeserializeOwned>(text: Option<&str>) -> Result<BTreeMap<String, T>, sqlx::Error> {
+    let Some(text) = text else { return Ok(BTreeMap::new()) };
+    serde_json::from_str(text).map_err(|_| unreadable("control of a run"))
 }
 
 fn read_call(row: &PgRow) -> Result<CallRecord, sqlx::Error> {
@@ -284,6 +333,7 @@ fn read_call(row: &PgRow) -> Result<CallRecord, sqlx::Error> {
         request_id: row.try_get(1)?,
         attempt: attempt.ok_or_else(|| unreadable("attempt"))?,
         model: row.try_get(3)?,
+        requested_model: row.try_get(20)?,
         provider: row.try_get(4)?,
         endpoint: row.try_get(5)?,
         price_version: row.try_get(6)?,

@@ -1,17 +1,18 @@
 //! The registry of runs. Whoever changes a run first locks its budgets in the same transaction, so
 //! that an admission sees either all of the change or none of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
 use uuid::Uuid;
 
 use crate::domain::budget::{Scope, Unit, Window};
-use crate::domain::id::{BudgetId, RunId};
+use crate::domain::control::AttemptBudget;
+use crate::domain::id::{Attempt, BudgetId, OrganizationId, RunId};
 use crate::domain::key::TokenHash;
 use crate::domain::money::Usd;
-use crate::domain::run::{Registration, RunPatch, RunState, StateAdmission};
+use crate::domain::run::{Registration, RunPatch, RunSnapshot, RunState, StateAdmission};
 
 use super::super::{Close, LedgerError, Registered, RunRecord, RunsError};
 use super::{read, statements};
@@ -65,6 +66,7 @@ async fn insert(
     token: &TokenHash,
 ) -> Result<bool, sqlx::Error> {
     let terms = &registration.terms;
+    let control = &terms.control;
     let signed = |value: Option<u32>| value.map(|value| i32::try_from(value).unwrap_or(i32::MAX));
     let over = registration.status.admission() == StateAdmission::Closed;
     let inserted = sqlx::query(statements::INSERT_RUN)
@@ -83,6 +85,10 @@ async fn insert(
         .bind(registration.fingerprint.as_slice())
         .bind(over)
         .bind(registration.status == RunState::Cancelled)
+        .bind(object(&control.model_aliases, |model| serde_json::Value::from(model).to_string()))
+        .bind(object(&control.forced_parameters, str::to_owned))
+        .bind(control.provider.as_deref())
+        .bind(control.attempt_budget.as_str())
         .execute(&mut *connection)
         .await?;
     if inserted.rows_affected() == 0 {
@@ -93,20 +99,43 @@ async fn insert(
         (Unit::Tokens, terms.token_limit.map(|tokens| Decimal::from(tokens.count()))),
         (Unit::Usd, Some(registration.cost_limit.decimal())),
     ];
+    let attempt = read::own_attempt(control.attempt_budget, Attempt::FIRST);
     for (unit, limit) in limits {
         let Some(limit) = limit else { continue };
-        sqlx::query(statements::INSERT_BUDGET)
-            .bind(terms.organization.uuid())
-            .bind(BudgetId::generate().uuid())
-            .bind(Scope::Run.as_str())
-            .bind(registration.id.uuid())
-            .bind(unit.as_str())
-            .bind(Window::Lifetime.as_str())
-            .bind(limit)
-            .execute(&mut *connection)
-            .await?;
+        let run = (terms.organization, registration.id);
+        insert_budget(connection, run, (unit.as_str(), limit), attempt).await?;
     }
     Ok(true)
+}
+
+/// Gives a run a budget in a unit, for one attempt or for all.
+async fn insert_budget(
+    connection: &mut PgConnection,
+    (organization, run): (OrganizationId, RunId),
+    (unit, limit): (&str, Decimal),
+    attempt: i32,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(statements::INSERT_BUDGET)
+        .bind(organization.uuid())
+        .bind(BudgetId::generate().uuid())
+        .bind(Scope::Run.as_str())
+        .bind(run.uuid())
+        .bind(unit)
+        .bind(Window::Lifetime.as_str())
+        .bind(limit)
+        .bind(attempt)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The text of a JSON object; `None` if it would be empty.
+fn object(members: &BTreeMap<String, String>, value: impl Fn(&str) -> String) -> Option<String> {
+    let member = |(name, raw): (&String, &String)| {
+        format!("{}:{}", serde_json::Value::from(name.as_str()), value(raw))
+    };
+    let members: Vec<String> = members.iter().map(member).collect();
+    (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")))
 }
 
 async fn is_same(
@@ -128,22 +157,40 @@ struct Locked<'a> {
     transaction: Transaction<'a, Postgres>,
     usd_budget: Uuid,
     spent: Decimal,
+    /// What its current attempt may take of each unit.
+    limits: Vec<(String, Decimal)>,
     before: RunRecord,
 }
 
 async fn lock(pool: &PgPool, run: RunId) -> Result<Locked<'_>, RunsError> {
-    let mut transaction = pool.begin().await?;
-    let rows =
-        sqlx::query(statements::LOCK_BUDGETS).bind(run.uuid()).fetch_all(&mut *transaction).await?;
-    let mut usd = None;
-    for row in &rows {
-        if row.try_get::<&str, _>(1)? == Unit::Usd.as_str() {
-            usd = Some((row.try_get(0)?, row.try_get(2)?));
+    loop {
+        let mut transaction = pool.begin().await?;
+        let rows = sqlx::query(statements::LOCK_BUDGETS).bind(run.uuid());
+        let rows = rows.fetch_all(&mut *transaction).await?;
+        if rows.is_empty() {
+            return Err(RunsError::NotFound);
         }
+        let before = read::bare_on(&mut transaction, run).await?.ok_or(RunsError::NotFound)?;
+        let (terms, standing) = (&before.run.terms, before.run.standing);
+        let own = read::own_attempt(terms.control.attempt_budget, standing.attempt);
+        let (mut usd, mut limits) = (None, Vec::new());
+        for row in rows {
+            if row.try_get::<i32, _>(4)? != own {
+                continue;
+            }
+            let unit: String = row.try_get(1)?;
+            if unit == Unit::Usd.as_str() {
+                usd = Some((row.try_get(0)?, row.try_get(2)?));
+            }
+            limits.push((unit, row.try_get(3)?));
+        }
+        // While the locks were waited for, somebody may have opened an attempt. Its budgets are not
+        // among what was locked, and are locked in their order the next time.
+        if let Some((usd_budget, spent)) = usd {
+            return Ok(Locked { pool, transaction, usd_budget, spent, limits, before });
+        }
+        transaction.rollback().await?;
     }
-    let (usd_budget, spent) = usd.ok_or(RunsError::NotFound)?;
-    let before = read::bare_on(&mut transaction, run).await?.ok_or(RunsError::NotFound)?;
-    Ok(Locked { pool, transaction, usd_budget, spent, before })
 }
 
 impl Locked<'_> {
@@ -233,6 +280,14 @@ pub(super) async fn open_attempt(
         .bind(token.as_bytes().as_slice())
         .execute(&mut *locked.transaction)
         .await?;
+    let RunSnapshot { terms, standing, .. } = &locked.before.run;
+    if terms.control.attempt_budget == AttemptBudget::PerAttempt {
+        let attempt = read::own_attempt(AttemptBudget::PerAttempt, standing.attempt.next());
+        for (unit, limit) in &locked.limits {
+            let of = (terms.organization, run);
+            insert_budget(&mut locked.transaction, of, (unit, *limit), attempt).await?;
+        }
+    }
     locked.finish().await
 }
 

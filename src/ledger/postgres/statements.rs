@@ -10,7 +10,7 @@ pub const CAN_WRITE: &str = "SELECT current_setting('default_transaction_read_on
 /// Settles a batch and then admits one; answers the ids that were moved, then the verdicts. See the
 /// function's own comment.
 pub const STEP: &str = "SELECT settled, verdict, state, attempt, unit, limit_amount, spent, \
-    reserved, usd_limit, usd_spent, usd_reserved FROM ledger_step($1, $2, $3, $4)";
+    reserved, usd_limit, usd_spent, usd_reserved FROM ledger_step_v2($1, $2, $3, $4)";
 
 /// What calls of these ids were booked at.
 pub const BOOKED_COSTS: &str = "SELECT id, cost_usd FROM calls WHERE id = ANY ($1)";
@@ -60,7 +60,8 @@ pub const FIND_BY_ID: &str = concat!(
     "SELECT r.organization_id, r.id, r.state, r.attempt, r.token_hash, r.cut, r.allowed_models, ",
     "r.max_concurrency, r.requests_per_minute, r.max_output_tokens_per_call, r.on_cap, ",
     "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at, ",
-    "r.version, coalesce(r.expires_at <= clock_timestamp(), false) ",
+    "r.version, coalesce(r.expires_at <= clock_timestamp(), false), ",
+    "r.model_aliases::text, r.forced_parameters::text, r.provider, r.attempt_budget ",
     "FROM runs r WHERE r.id = $1"
 );
 
@@ -69,7 +70,8 @@ pub const FIND_MANY: &str = concat!(
     "SELECT r.organization_id, r.id, r.state, r.attempt, r.token_hash, r.cut, r.allowed_models, ",
     "r.max_concurrency, r.requests_per_minute, r.max_output_tokens_per_call, r.on_cap, ",
     "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at, ",
-    "r.version, coalesce(r.expires_at <= clock_timestamp(), false) ",
+    "r.version, coalesce(r.expires_at <= clock_timestamp(), false), ",
+    "r.model_aliases::text, r.forced_parameters::text, r.provider, r.attempt_budget ",
     "FROM runs r WHERE r.id = ANY ($1)"
 );
 
@@ -78,7 +80,8 @@ pub const FIND_BY_TOKEN: &str = concat!(
     "SELECT r.organization_id, r.id, r.state, r.attempt, r.token_hash, r.cut, r.allowed_models, ",
     "r.max_concurrency, r.requests_per_minute, r.max_output_tokens_per_call, r.on_cap, ",
     "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at, ",
-    "r.version, coalesce(r.expires_at <= clock_timestamp(), false) ",
+    "r.version, coalesce(r.expires_at <= clock_timestamp(), false), ",
+    "r.model_aliases::text, r.forced_parameters::text, r.provider, r.attempt_budget ",
     "FROM runs r WHERE r.token_hash = $1"
 );
 
@@ -87,26 +90,30 @@ pub const LIST: &str = concat!(
     "SELECT r.organization_id, r.id, r.state, r.attempt, r.token_hash, r.cut, r.allowed_models, ",
     "r.max_concurrency, r.requests_per_minute, r.max_output_tokens_per_call, r.on_cap, ",
     "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at, ",
-    "r.version, coalesce(r.expires_at <= clock_timestamp(), false) ",
+    "r.version, coalesce(r.expires_at <= clock_timestamp(), false), ",
+    "r.model_aliases::text, r.forced_parameters::text, r.provider, r.attempt_budget ",
     "FROM runs r WHERE ($1::text IS NULL OR r.state = $1) AND ($2::uuid IS NULL OR ",
     "(r.created_at, r.id) > (SELECT a.created_at, a.id FROM runs a WHERE a.id = $2)) ",
     "ORDER BY r.created_at, r.id LIMIT $3"
 );
 
-/// The budgets of runs.
-pub const BUDGETS: &str = "SELECT scope_id, id, unit, limit_amount, spent, reserved \
+/// The budgets of runs, those of earlier attempts too: `attempt` is 0 where all share one.
+pub const BUDGETS: &str = "SELECT scope_id, id, unit, limit_amount, spent, reserved, attempt \
     FROM budgets WHERE scope = 'run' AND scope_id = ANY ($1)";
 
-/// How much runs have in flight.
-pub const IN_FLIGHT: &str =
-    "SELECT run_id, count(*) FROM reservations WHERE run_id = ANY ($1) GROUP BY run_id";
+/// How much runs have in flight, by attempt.
+pub const IN_FLIGHT: &str = "SELECT run_id, attempt, count(*) FROM reservations \
+    WHERE run_id = ANY ($1) GROUP BY run_id, attempt";
 
-/// What runs used, by model and source.
-pub const USED: &str = "SELECT run_id, model, cost_source, count(*), \
-    sum(uncached_input_tokens + cached_input_tokens + cache_write_tokens)::bigint, \
-    sum(cached_input_tokens)::bigint, sum(output_tokens)::bigint, sum(cost_usd) \
-    FROM calls WHERE run_id = ANY ($1) AND cost_source <> 'none' \
-    GROUP BY run_id, model, cost_source ORDER BY run_id, model, cost_source";
+/// What runs used, by model and source: over all attempts, or in the current one if each has its
+/// own budget.
+pub const USED: &str = "SELECT c.run_id, c.model, c.cost_source, count(*), \
+    sum(c.uncached_input_tokens + c.cached_input_tokens + c.cache_write_tokens)::bigint, \
+    sum(c.cached_input_tokens)::bigint, sum(c.output_tokens)::bigint, sum(c.cost_usd) \
+    FROM calls c JOIN runs r ON r.id = c.run_id \
+    WHERE c.run_id = ANY ($1) AND c.cost_source <> 'none' \
+    AND (r.attempt_budget = 'shared' OR c.attempt = r.attempt) \
+    GROUP BY c.run_id, c.model, c.cost_source ORDER BY c.run_id, c.model, c.cost_source";
 
 /// How often runs were refused.
 pub const REFUSALS: &str = "SELECT run_id, code, count FROM refusals \
@@ -116,28 +123,29 @@ pub const REFUSALS: &str = "SELECT run_id, code, count FROM refusals \
 /// keep a plan for every page from using the index for where the page begins.
 pub const CALLS: &str = "SELECT id, request_id, attempt, model, provider, endpoint, price_version, \
     served_model, uncached_input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, \
-    reasoning_tokens, cost_usd, cost_source, flag, status, latency_ms, ttfb_ms, created_at \
-    FROM calls WHERE run_id = $1 AND \
+    reasoning_tokens, cost_usd, cost_source, flag, status, latency_ms, ttfb_ms, created_at, \
+    requested_model FROM calls WHERE run_id = $1 AND \
     id > coalesce($2::uuid, '00000000-0000-0000-0000-000000000000') ORDER BY id LIMIT $3";
 
 /// Registers a run, unless its id is taken.
 pub const INSERT_RUN: &str = "INSERT INTO runs (organization_id, id, state, token_hash, \
     allowed_models, max_concurrency, requests_per_minute, max_output_tokens_per_call, on_cap, \
-    require_token, expires_at, metadata, fingerprint, closed_at, cut) \
+    require_token, expires_at, metadata, fingerprint, closed_at, cut, model_aliases, \
+    forced_parameters, provider, attempt_budget) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::jsonb, $13, \
-        CASE WHEN $14 THEN clock_timestamp() END, $15) \
+        CASE WHEN $14 THEN clock_timestamp() END, $15, $16::jsonb, $17::jsonb, $18, $19) \
     ON CONFLICT DO NOTHING";
 
 /// The registration that took an id.
 pub const FINGERPRINT: &str = "SELECT fingerprint FROM runs WHERE id = $1";
 
-/// Gives a run a budget.
+/// Gives a run a budget: for one attempt, or with 0 for all of them.
 pub const INSERT_BUDGET: &str = "INSERT INTO budgets \
-    (organization_id, id, scope, scope_id, unit, \"window\", limit_amount) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    (organization_id, id, scope, scope_id, unit, \"window\", limit_amount, attempt) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
 /// Locks a run's budgets, in the order that everybody keeps. Whoever changes a run does this first.
-pub const LOCK_BUDGETS: &str = "SELECT id, unit, spent FROM budgets \
+pub const LOCK_BUDGETS: &str = "SELECT id, unit, spent, limit_amount, attempt FROM budgets \
     WHERE scope = 'run' AND scope_id = $1 ORDER BY id FOR UPDATE";
 
 /// Changes a run's cap.
@@ -200,6 +208,24 @@ pub const CHECK_ROWS: &str = "SELECT c.id, 'is both in flight and ended' FROM ca
     UNION ALL SELECT c.id, 'names a run that does not exist' FROM calls c \
         WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = c.run_id)";
 
+/// Budgets, reservations and calls that are not of the attempt that they should be of.
+pub const CHECK_ATTEMPTS: &str = "SELECT b.id, 'budget', 'is for attempt ' || b.attempt \
+        || ' of a run in attempt ' || r.attempt || ' whose budget is ' || r.attempt_budget \
+    FROM budgets b JOIN runs r ON r.id = b.scope_id WHERE b.scope = 'run' AND \
+        CASE r.attempt_budget WHEN 'shared' THEN b.attempt <> 0 \
+            ELSE b.attempt NOT BETWEEN 1 AND r.attempt END \
+    UNION ALL SELECT r.id, 'run', 'has no cap for attempt ' || a.n FROM runs r \
+        CROSS JOIN LATERAL generate_series(1, CASE r.attempt_budget WHEN 'shared' THEN 1 \
+            ELSE r.attempt END) AS a (n) WHERE NOT EXISTS (SELECT 1 FROM budgets b \
+        WHERE b.scope_id = r.id AND b.scope = 'run' AND b.unit = 'usd' \
+        AND b.attempt = CASE r.attempt_budget WHEN 'shared' THEN 0 ELSE a.n END) \
+    UNION ALL SELECT x.id, 'call', 'is of attempt ' || x.attempt \
+        || ' and taken from the budget of attempt ' || b.attempt \
+    FROM (SELECT c.id, c.attempt, c.budget_ids FROM calls c \
+        UNION ALL SELECT v.id, v.attempt, v.budget_ids FROM reservations v) x \
+        CROSS JOIN LATERAL unnest(x.budget_ids) AS u (id) JOIN budgets b ON b.id = u.id \
+    WHERE b.attempt NOT IN (0, x.attempt)";
+
 /// How much there is to check.
 pub const CHECK_COUNTS: &str = "SELECT (SELECT count(*) FROM runs), \
     (SELECT count(*) FROM budgets), \
@@ -208,7 +234,7 @@ pub const CHECK_COUNTS: &str = "SELECT (SELECT count(*) FROM runs), \
         (SELECT 1 FROM gateways g WHERE g.id = v.gateway_id AND NOT g.dead))";
 
 /// Every statement above.
-pub const ALL: [&str; 34] = [
+pub const ALL: [&str; 35] = [
     PING,
     CAN_WRITE,
     STEP,
@@ -242,5 +268,6 @@ pub const ALL: [&str; 34] = [
     CHECK_SUMS,
     CHECK_LIMITS,
     CHECK_ROWS,
+    CHECK_ATTEMPTS,
     CHECK_COUNTS,
 ];

@@ -12,7 +12,7 @@ use super::admit::{self, Verdict, read_verdict};
 use super::settle::Ended;
 use super::statements;
 
-/// One call that wants in, as the type `ledger_ask` has it.
+/// One call that wants in, as the type `ledger_ask_v2` has it.
 #[derive(Encode)]
 pub(super) struct AskRow<'a> {
     pub(super) id: Uuid,
@@ -31,6 +31,7 @@ pub(super) struct AskRow<'a> {
     pub(super) price_version: &'a str,
     pub(super) input_bound: i64,
     pub(super) output_bound: i64,
+    pub(super) requested_model: Option<&'a str>,
 }
 
 /// One attempt that has ended, as the type `ledger_end` has it.
@@ -53,13 +54,13 @@ pub(super) struct EndRow<'a> {
 
 impl Type<Postgres> for AskRow<'_> {
     fn type_info() -> PgTypeInfo {
-        PgTypeInfo::with_name("ledger_ask")
+        PgTypeInfo::with_name("ledger_ask_v2")
     }
 }
 
 impl PgHasArrayType for AskRow<'_> {
     fn array_type_info() -> PgTypeInfo {
-        PgTypeInfo::array_of("ledger_ask")
+        PgTypeInfo::array_of("ledger_ask_v2")
     }
 }
 

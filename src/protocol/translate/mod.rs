@@ -25,6 +25,7 @@ mod reason;
 mod answer_to_chat;
 mod answer_to_messages;
 mod each;
+pub mod forced;
 mod stream_to_chat;
 mod stream_to_messages;
 

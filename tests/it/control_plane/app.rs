@@ -189,6 +189,7 @@ impl App {
             facts: CallFacts {
                 request_id: "req-a".to_owned(),
                 model: "gpt-4o-mini".to_owned(),
+                requested_model: None,
                 provider: "openai".to_owned(),
                 endpoint: "/v1/chat/completions",
                 price_version: "p1".to_owned(),

@@ -84,7 +84,8 @@ async fn usage_counts_what_was_spent_and_refused() {
     });
     let whole = json!({
         "run_id": run, "status": "running", "attempt": 1, "settlement": "provisional",
-        "cost_limit_usd": "1.00", "spent_usd": "0.0123", "reserved_usd": "0.5",
+        "cost_limit_usd": "1.00", "spent_usd": "0.0123", "total_spent_usd": "0.0123",
+        "reserved_usd": "0.5",
         "remaining_usd": "0.4877", "in_flight": 1, "calls": 2, "input_tokens": 30,
         "cached_input_tokens": 8, "output_tokens": 40, "refusals": {"cost_limit_exceeded": 1},
         "models": [model],
@@ -130,6 +131,7 @@ async fn calls_are_listed_with_everything_about_them() {
     assert!(row["id"].take().is_string() && row["created_at"].take().is_string());
     let whole = json!({
         "id": null, "request_id": "req-a", "attempt": 1, "model": "gpt-4o-mini",
+        "requested_model": null,
         "served_model": "gpt-4o-mini-2024-07-18", "provider": "openai",
         "endpoint": "/v1/chat/completions", "input_tokens": 15, "cached_input_tokens": 4,
         "cache_write_tokens": 1, "output_tokens": 20, "reasoning_tokens": 5,

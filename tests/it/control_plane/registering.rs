@@ -17,12 +17,14 @@ async fn a_new_run_is_answered_in_full_with_its_token_once() {
     let whole = json!({
         "id": ID, "run_id": ID, "organization_id": "00000000-0000-0000-0000-000000000001",
         "token": null, "status": "pending", "attempt": 1, "settlement": "provisional",
-        "cost_limit_usd": "1.00", "spent_usd": "0", "reserved_usd": "0", "remaining_usd": "1",
+        "cost_limit_usd": "1.00", "spent_usd": "0", "total_spent_usd": "0",
+        "reserved_usd": "0", "remaining_usd": "1",
         "in_flight": 0, "calls": 0, "input_tokens": 0, "cached_input_tokens": 0,
         "output_tokens": 0, "refusals": {}, "models": [], "allowed_models": null,
         "token_limit": null, "call_limit": null, "max_concurrency": null,
         "requests_per_minute": null, "max_output_tokens_per_call": null, "on_cap": "clamp",
-        "require_token": false, "expires_at": null, "metadata": {"task": 7},
+        "require_token": false, "model_aliases": null, "forced_parameters": null,
+        "provider": null, "attempt_budget": "shared", "expires_at": null, "metadata": {"task": 7},
         "close_reason": null, "created_at": null, "closed_at": null,
     });
     assert_eq!(run, whole);

@@ -15,9 +15,10 @@ use crate::support::process::GatewayProcess;
 
 /// The statements of releases that may still run beside this one: as they were before the migration
 /// that a file is named after.
-const RELEASES: [(&str, &str); 2] = [
+const RELEASES: [(&str, &str); 3] = [
     ("0003", include_str!("../../../fixtures/previous_release_sql/before_0003.sql")),
     ("0004", include_str!("../../../fixtures/previous_release_sql/before_0004.sql")),
+    ("0005", include_str!("../../../fixtures/previous_release_sql/before_0005.sql")),
 ];
 
 /// What no longer fits: since 0003 a gateway of before it cannot change a cap; it answers 503.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rungate::domain::budget::{Amounts, Balance, BudgetRef, Unit};
+use rungate::domain::control::RunControl;
 use rungate::domain::id::{OrganizationId, ReservationId, RunId};
 use rungate::domain::key::TokenHash;
 use rungate::domain::money::Usd;
@@ -44,6 +45,7 @@ pub(crate) fn registration(cap: &str) -> Registration {
             max_output_tokens_per_call: Some(Tokens::new(4096)),
             on_cap: OnCap::Refuse,
             require_token: false,
+            control: RunControl::default(),
         },
         cost_limit: usd(cap),
         status: RunState::Running,
@@ -57,6 +59,7 @@ pub(crate) fn facts(model: &str) -> CallFacts {
     CallFacts {
         request_id: format!("req-{}", RunId::random()),
         model: model.to_owned(),
+        requested_model: (model == "large").then(|| "grand".to_owned()),
         provider: "simulated".to_owned(),
         endpoint: "chat_completions",
         price_version: "test-1".to_owned(),

@@ -29,7 +29,9 @@ pub(crate) struct RunView {
     pub(crate) close_reason: Option<String>,
     pub(crate) is_closed: bool,
     pub(crate) balances: Vec<(Unit, [Decimal; 3])>,
+    pub(crate) total_spent: Decimal,
     pub(crate) in_flight: u64,
+    pub(crate) earlier_in_flight: u64,
     pub(crate) models: Vec<ModelUse>,
     pub(crate) refusals: Vec<(String, u64)>,
 }
@@ -53,7 +55,9 @@ impl RunView {
             close_reason: record.close_reason,
             is_closed: record.closed_at.is_some(),
             balances: balances.map(|(unit, balance)| (*unit, numbers(balance))).collect(),
+            total_spent: record.total_spent.normalize(),
             in_flight: record.in_flight,
+            earlier_in_flight: record.earlier_in_flight,
             models,
             refusals,
         }
@@ -132,6 +136,7 @@ impl Verdict {
                 Refusal::RunClosed(_) => "run_closed",
                 Refusal::RunExpired => "run_expired",
                 Refusal::RunNotActive(_) => "run_not_active",
+                Refusal::Outdated => "outdated",
                 Refusal::Behind { .. } => "behind",
                 Refusal::Budget { unit: Unit::Calls, .. } => "budget calls",
                 Refusal::Budget { unit: Unit::Tokens, .. } => "budget tokens",

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use futures_util::future::join_all;
 use rungate::domain::budget::{Amounts, BudgetRef, Unit};
-use rungate::domain::id::{ReservationId, RunId};
+use rungate::domain::control::AttemptBudget;
+use rungate::domain::id::{Attempt, ReservationId, RunId};
 use rungate::domain::key::TokenHash;
 use rungate::domain::money::Usd;
 use rungate::domain::reservation::{Ask, Authority, Refusal};
@@ -96,6 +97,7 @@ struct Run {
 /// A call that both ledgers admitted.
 struct InFlight {
     run: usize,
+    attempt: Attempt,
     amounts: Amounts,
     grants: Pair<Grant>,
 }
@@ -224,11 +226,15 @@ impl World {
         let run = call.run;
         match answers {
             Pair { model: Ok(model), other: Ok(other) } => {
-                let amounts = call.asks.model.amounts;
+                let (amounts, attempt) = (call.asks.model.amounts, model.attempt());
                 let grants = Pair { model, other };
-                self.in_flight.push(InFlight { run, amounts, grants });
+                self.in_flight.push(InFlight { run, attempt, amounts, grants });
                 drop(call);
                 self.check_caps(run).await;
+            }
+            Pair { model: Err(Refusal::Outdated), .. } => {
+                drop(call);
+                self.look_up(run).await;
             }
             _ if verdicts.model.waits() && self.waiting.len() < WAITERS => self.waiting.push(call),
             _ => drop(call),
@@ -263,7 +269,7 @@ impl World {
 
     fn end_one(&mut self, settled: bool) -> Option<usize> {
         let chosen = self.random.choose(&self.in_flight)?;
-        let InFlight { run, amounts, grants } = self.in_flight.swap_remove(chosen);
+        let InFlight { run, amounts, grants, .. } = self.in_flight.swap_remove(chosen);
         if settled {
             let outcome = self.outcome(&amounts);
             self.tell(&outcome);
@@ -325,6 +331,10 @@ impl World {
         let other = opened(&self.ledgers.other).await;
         if matches!(model, Answer::Changed(_)) {
             self.runs[run].tokens.push(token);
+            // Not everybody hears of it at once.
+            if !self.random.one_in(3) {
+                self.look_up(run).await;
+            }
         }
         self.agree_on(model, other);
     }

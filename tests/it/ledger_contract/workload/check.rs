@@ -30,6 +30,14 @@ impl World {
         });
     }
 
+    /// Takes note of the budgets that the run's current attempt spends from.
+    pub(super) async fn look_up(&mut self, run: usize) {
+        let key = RunKey::Id(self.runs[run].registration.id);
+        let model = self.ledgers.model.find(key).await.unwrap().unwrap();
+        let other = self.ledgers.other.find(key).await.unwrap().unwrap();
+        self.runs[run].budgets = Pair { model: model.budgets, other: other.budgets };
+    }
+
     /// Both ledgers say the same of a run, its sums are those of its calls, in flight is what was
     /// admitted and has not ended, and nothing is negative.
     pub(super) async fn check(&mut self, run: usize) {
@@ -42,11 +50,20 @@ impl World {
         self.check_lookups(run, &model).await;
 
         let story = self.story();
-        let in_flight: Vec<Amounts> =
-            self.in_flight.iter().filter(|call| call.run == run).map(|call| call.amounts).collect();
+        assert_eq!(model.total_spent, taken(&ended, Unit::Usd).normalize(), "{story}");
+        // What each attempt has of its own is not shown of the earlier ones.
+        let each = model.terms.control.attempt_budget == AttemptBudget::PerAttempt;
+        let counts = |attempt: Attempt| !each || attempt == model.standing.attempt;
+        let ended: Vec<_> = ended.into_iter().filter(|call| counts(call.attempt)).collect();
+        let (in_flight, earlier): (Vec<&InFlight>, Vec<&InFlight>) = self
+            .in_flight
+            .iter()
+            .filter(|call| call.run == run)
+            .partition(|call| counts(call.attempt));
         assert_eq!(model.in_flight, in_flight.len() as u64, "{story}");
+        assert_eq!(model.earlier_in_flight, earlier.len() as u64, "{story}");
         for (unit, [limit, spent, reserved]) in &model.balances {
-            let held: Decimal = in_flight.iter().map(|amounts| amounts.in_unit(*unit)).sum();
+            let held: Decimal = in_flight.iter().map(|call| call.amounts.in_unit(*unit)).sum();
             assert_eq!(*spent, taken(&ended, *unit), "{unit:?} spent; {story}");
             assert_eq!(*reserved, held, "{unit:?} reserved; {story}");
             for number in [limit, spent, reserved] {

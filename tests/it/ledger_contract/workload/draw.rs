@@ -1,5 +1,7 @@
 //! What the workload does next: amounts around the edges of what is left, wrong tokens, late ends.
 
+use rungate::domain::control::RunControl;
+
 use super::*;
 
 /// The digits of an amount after the point.
@@ -130,6 +132,18 @@ impl World {
         }
     }
 
+    fn control(&mut self) -> RunControl {
+        let pair = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        let aliases = [BTreeMap::new(), pair("tiny \" \u{e9}", "small")];
+        let forced = [BTreeMap::new(), pair("temperature", "0.5"), pair("effort", "\"low\"")];
+        RunControl {
+            model_aliases: aliases[self.random.index(2)].clone(),
+            forced_parameters: forced[self.random.index(3)].clone(),
+            provider: self.random.one_in(2).then(|| "openai".to_owned()),
+            attempt_budget: AttemptBudget::ALL[1 - usize::from(self.random.one_in(4))],
+        }
+    }
+
     pub(super) fn registration(&mut self) -> Registration {
         let mut new = registration("1");
         new.cost_limit = usd(ATOMS_PER_USD / 5 + self.atoms_below(3 * ATOMS_PER_USD));
@@ -139,6 +153,9 @@ impl World {
         new.terms.call_limit = self.random.one_in(2).then_some(calls);
         new.terms.require_token = self.random.one_in(4);
         new.terms.on_cap = [OnCap::Clamp, OnCap::Refuse][self.random.index(2)];
+        if self.random.one_in(2) {
+            new.terms.control = self.control();
+        }
         if self.random.one_in(4) {
             new.status = self.state();
             new.expires_at = self.expiry();

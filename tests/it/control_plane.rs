@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod control;
 mod app;
 mod broken;
 mod registering;

@@ -20,6 +20,7 @@ mod dialects;
 mod relay;
 mod relay_told;
 mod caps;
+mod control;
 mod caps_queue;
 mod counts;
 mod counts_admitted;

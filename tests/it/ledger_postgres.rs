@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rungate::domain::budget::Unit;
+use rungate::domain::control::AttemptBudget;
 use rungate::domain::id::{ReservationId, RunId};
+use rungate::domain::run::RunState;
+use rungate::domain::settlement::CostSource;
 use rungate::ledger::memory::MemoryLedger;
 use rungate::ledger::postgres::{PostgresLedger, check, statements, totals};
 use rungate::ledger::{GroupBy, Ledger, LedgerError, TotalsQuery};
 use sqlx::Executor as _;
 
-use crate::ledger_contract::fixture::{Run, registration};
+use crate::ledger_contract::fixture::{Run, charge, fresh_token, registration};
 use crate::ledger_contract::{check_all, compare, operations_from_env, seed_from_env};
 use crate::support::postgres;
 
@@ -187,6 +190,42 @@ fn budgets_of(asked: &[Asked]) -> Vec<String> {
     let mut budgets: Vec<String> = asked.iter().flat_map(|ask| ask.budgets.clone()).collect();
     budgets.sort_unstable();
     budgets
+}
+
+/// What is booked where another attempt spends from does not stay hidden.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_finds_what_is_not_of_its_attempt() {
+    let database = postgres::database().await;
+    let postgres = open(&database).await;
+    let ledger: Arc<dyn Ledger> = Arc::clone(&postgres) as Arc<dyn Ledger>;
+    let mut new = registration("1");
+    new.terms.control.attempt_budget = AttemptBudget::PerAttempt;
+    let run = Run::with(&ledger, new).await;
+    let call = run.admit("0.5").await.unwrap();
+    run.settle(call, charge("0.5", 1, 1, CostSource::Usage)).await;
+    ledger.open_attempt(run.id, RunState::Running, fresh_token()).await.unwrap();
+    assert_sound(&database).await;
+    let mut connection = postgres::connect(&database).await;
+    for (wrong, right, says) in [
+        ("UPDATE calls SET attempt = 2", "UPDATE calls SET attempt = 1", "is of attempt 2"),
+        (
+            "UPDATE runs SET attempt_budget = 'shared'",
+            "UPDATE runs SET attempt_budget = 'per_attempt'",
+            "whose budget is shared",
+        ),
+        ("UPDATE runs SET attempt = 3", "UPDATE runs SET attempt = 2", "has no cap for attempt 3"),
+        (
+            "UPDATE budgets SET attempt = 4 WHERE attempt = 2",
+            "UPDATE budgets SET attempt = 2 WHERE attempt = 4",
+            "is for attempt 4 of a run in attempt 2",
+        ),
+    ] {
+        connection.execute(wrong).await.unwrap();
+        let found = check(postgres.pool()).await.unwrap().findings;
+        assert!(found.iter().any(|finding| finding.0.contains(says)), "{wrong}: {found:?}");
+        connection.execute(right).await.unwrap();
+        assert_sound(&database).await;
+    }
 }
 
 /// Two gateways race for a cap that fits exactly seven.

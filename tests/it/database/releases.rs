@@ -70,6 +70,32 @@ async fn a_gateway_of_the_release_before_keeps_the_books() {
     assert_sound(&database).await;
 }
 
+/// What a gateway of the release before 0005 says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_sends_no_requested_model_keeps_the_books() {
+    let database = postgres::database().await;
+    let gateway = TestGateway::serve(&database, &[]).await;
+    let run = gateway.client.register(json!({"cost_limit_usd": "1"})).await;
+    let mut operator = postgres::connect(&database).await;
+    let both = format!(
+        "DO $$ DECLARE g uuid; b uuid; v text; c uuid; BEGIN \
+         SELECT id INTO g FROM gateways; SELECT id INTO b FROM budgets; c := gen_random_uuid(); \
+         SELECT verdict INTO v FROM ledger_step(g, ARRAY[b], '{{}}', ARRAY[ROW(c, '{run}', NULL, \
+           false, ARRAY[1], ARRAY[b], 0.25, 100, 'old', 'gpt-4o-mini', 'openai', \
+           '/v1/chat/completions', 'test', 50, 50)::ledger_ask]); \
+         ASSERT v = 'admitted', v; \
+         ASSERT (SELECT settled FROM ledger_step(g, ARRAY[b], ARRAY[ROW(c, NULL, 7, 0, 0, 3, 0, \
+           0.125, 'usage', NULL, 200, 9, NULL)::ledger_end], '{{}}')) = c; END $$",
+        run = run.id
+    );
+    execute(&mut operator, &both).await;
+    assert_eq!(gateway.client.ask(&run, &prompt("hello")).await.status, 200);
+    let usage = gateway.client.settled(&run).await;
+    assert_eq!(usage["calls"], 2);
+    gateway.stop().await;
+    assert_sound(&database).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn gateways_that_start_together_migrate_an_empty_database_once() {
     let database = postgres::empty_database().await;

@@ -17,7 +17,7 @@ use rungate::config::{
 use rungate::domain::fault::Code;
 use rungate::protocol::format::Format;
 use rungate::protocol::request::fields;
-use rungate::protocol::translate::{CHAT_TO_MESSAGES, MESSAGES_TO_CHAT, markdown};
+use rungate::protocol::translate::{CHAT_TO_MESSAGES, MESSAGES_TO_CHAT, forced, markdown};
 use rungate::providers::REGISTRY;
 
 use crate::support::watch;
@@ -43,7 +43,8 @@ fn when(code: Code) -> &'static str {
         Code::RunIdMismatch => "credential, header and body name different runs",
         Code::RunIdRequired => "nothing names a run",
         Code::ParameterNotAllowed => {
-            "the field `param` is not in the table below, or its cost cannot be bounded"
+            "the field `param` is not in the table below, its cost cannot be bounded, or the run \
+             forces it and the provider does not have it"
         }
         Code::InvalidKey => {
             "credential missing, unknown, replaced or not enough; the body never says which"
@@ -53,7 +54,9 @@ fn when(code: Code) -> &'static str {
         }
         Code::RunClosed => "the run is past `running`, or was stopped while the call was under way",
         Code::RunExpired => "the run is past `expires_at`",
-        Code::ModelNotAllowed => "the run's `allowed_models` does not name the model",
+        Code::ModelNotAllowed => {
+            "the run's `allowed_models` does not name the model, or its `provider` does not serve it"
+        }
         Code::Forbidden => "the credential may not do this on the control plane; not used yet",
         Code::RunNotFound => "there is no run of this id",
         Code::NotFound => "there is no such endpoint or object",
@@ -181,6 +184,7 @@ fn the_tables_of_the_readme_are_those_of_the_code() {
         ("embeddings at providers", parameters::markdown(Format::Embeddings)),
         ("chat to messages", markdown(&CHAT_TO_MESSAGES)),
         ("messages to chat", markdown(&MESSAGES_TO_CHAT)),
+        ("forced parameters", forced::markdown()),
     ];
     for (name, table) in tables {
         let with = with_table(&right, name, &table);

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::domain::control::AttemptBudget;
 use crate::domain::id::RunId;
 use crate::domain::money::Usd;
 use crate::domain::run::{OnCap, RunState};
@@ -111,6 +112,22 @@ pub(in crate::cli) struct Create {
     /// Every call must carry the run's token
     #[arg(long)]
     require_token: bool,
+    /// Other names of models, such as {"claude-haiku-4-5": "gpt-4o-mini"}
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_aliases: Option<Box<RawValue>>,
+    /// Parameters of every call, whatever the client says, such as {"seed": 7}
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forced_parameters: Option<Box<RawValue>>,
+    /// The one provider that serves it [default: any]
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<String>,
+    /// Whether its limits are for all attempts or each [default: shared]
+    #[arg(long, value_parser = attempt_budgets())]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt_budget: Option<String>,
     /// Notes about it, a JSON object
     #[arg(long, value_name = "JSON", value_parser = json)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -269,6 +286,10 @@ fn states() -> PossibleValuesParser {
 
 fn on_cap() -> PossibleValuesParser {
     PossibleValuesParser::new([OnCap::Clamp, OnCap::Refuse].map(OnCap::as_str))
+}
+
+fn attempt_budgets() -> PossibleValuesParser {
+    PossibleValuesParser::new(AttemptBudget::ALL.map(AttemptBudget::as_str))
 }
 
 /// An amount, as it was typed.

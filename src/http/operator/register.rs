@@ -74,7 +74,7 @@ const ON_CAP: [&str; 2] = [OnCap::Clamp.as_str(), OnCap::Refuse.as_str()];
 /// What a body asks to register.
 pub(super) enum Wanted {
     /// One run.
-    One(Registration),
+    One(Box<Registration>),
     /// All of these, or none.
     Many(Vec<Registration>),
 }
@@ -82,7 +82,7 @@ pub(super) enum Wanted {
 /// Reads one registration, or an array of them.
 pub(super) fn read(body: &str, now: DateTime<Utc>) -> Result<Wanted, Fault> {
     if !body.trim_start().starts_with('[') {
-        return read_one(body, String::new(), now).map(Wanted::One);
+        return read_one(body, String::new(), now).map(|one| Wanted::One(Box::new(one)));
     }
     let elements: Vec<&RawValue> =
         serde_json::from_str(body).map_err(|error| json::syntax_fault(&error))?;

@@ -39,7 +39,7 @@ pub(super) async fn create(
     let work = async {
         let body = exchange.body(payload).await?;
         let (registrations, alone) = match register::read(body.text()?, Utc::now())? {
-            Wanted::One(registration) => (vec![registration], true),
+            Wanted::One(registration) => (vec![*registration], true),
             Wanted::Many(registrations) => (registrations, false),
         };
         let opened = exchange.operator.gateway.register(registrations).await?;

@@ -45,7 +45,7 @@ pub(super) const FORCED_PARAMETERS: Member = optional(
 );
 /// Who serves the run.
 pub(super) const PROVIDER_PIN: Member =
-    optional(PROVIDER, Kind::Text(MAX_NAME_BYTES), "The one provider that serves it.");
+    optional(PROVIDER, Kind::Provider, "The one provider that serves it.");
 /// What its limits are for.
 pub(super) const ATTEMPT_BUDGET: Member = optional(
     BUDGET,

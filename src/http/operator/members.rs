@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::run::RunState;
 use crate::protocol::translate::forced::{PARAMETERS, Values};
+use crate::providers::REGISTRY;
 
 /// One member.
 pub(super) struct Member {
@@ -38,6 +39,8 @@ pub(super) enum Kind {
     Aliases(usize),
     /// Parameters that can be forced.
     Parameters,
+    /// The name of a provider.
+    Provider,
 }
 
 /// What a number may be.
@@ -116,6 +119,10 @@ impl Kind {
             Self::Aliases(most) => {
                 let name = json!({"type": "string", "minLength": 1});
                 json!({"type": "object", "additionalProperties": name, "maxProperties": most})
+            }
+            Self::Provider => {
+                let names: Vec<&str> = REGISTRY.iter().map(|known| known.name).collect();
+                json!({"type": "string", "enum": names})
             }
             Self::Parameters => {
                 let known = PARAMETERS.iter();

@@ -68,20 +68,22 @@ async fn a_run_and_its_bill_show_the_models_with_their_sums() {
     let (gateway, shell) = two_runs().await;
     let shown = shell.types(&format!("runs show {FIRST}")).await.ok();
     insta::assert_snapshot!(without_times(&shown), @r"
-    id              11111111-2222-4333-8444-555555555555
-    status          running
-    attempt         1
-    cost limit usd  0.25
-    spent usd       0.00477
-    reserved usd    0
-    remaining usd   0.24523
-    in flight       0
-    calls           2
-    settlement      provisional
-    on cap          clamp
-    require token   false
-    created at      (time)
-    metadata        {}
+    id               11111111-2222-4333-8444-555555555555
+    status           running
+    attempt          1
+    cost limit usd   0.25
+    spent usd        0.00477
+    total spent usd  0.00477
+    reserved usd     0
+    remaining usd    0.24523
+    in flight        0
+    calls            2
+    settlement       provisional
+    on cap           clamp
+    require token    false
+    attempt budget   shared
+    created at       (time)
+    metadata         {}
 
     MODEL        CALLS  INPUT  CACHED  OUTPUT  COST USD
     gpt-4o           1   1000       0     200   0.0045
@@ -97,6 +99,7 @@ async fn a_run_and_its_bill_show_the_models_with_their_sums() {
     settlement           final
     cost limit usd       0.25
     spent usd            0.00477
+    total spent usd      0.00477
     reserved usd         0
     remaining usd        0.24523
     in flight            0

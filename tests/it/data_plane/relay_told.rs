@@ -174,7 +174,8 @@ async fn a_run_reads_its_own_usage_in_the_published_shape() {
     let run = stage.run(json!({"cost_limit_usd": "1.00"})).await;
     let empty = json!({
         "run_id": run.id, "status": "running", "attempt": 1, "settlement": "provisional",
-        "cost_limit_usd": "1.00", "spent_usd": "0", "reserved_usd": "0", "remaining_usd": "1",
+        "cost_limit_usd": "1.00", "spent_usd": "0", "total_spent_usd": "0",
+        "reserved_usd": "0", "remaining_usd": "1",
         "in_flight": 0, "calls": 0, "input_tokens": 0, "cached_input_tokens": 0,
         "output_tokens": 0, "refusals": {}, "models": [],
     });
@@ -200,6 +201,7 @@ async fn a_run_reads_its_own_usage_in_the_published_shape() {
     let rest = (Decimal::ONE - spent).normalize().to_string();
     let full = json!({
         "status": "scoring", "settlement": "final", "spent_usd": spent.to_string(),
+        "total_spent_usd": spent.to_string(),
         "remaining_usd": rest, "refusals": {"invalid_request": 1, "invalid_model": 1},
         "models": [with(model, tokens.clone())],
     });

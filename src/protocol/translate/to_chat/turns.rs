@@ -63,7 +63,12 @@ fn user(reader: &mut Reader, raw: &str, out: &mut Writer) -> Result<(), Fault> {
     if raw.starts_with('"') {
         said.text(raw);
     } else {
-        for (index, block) in reader.list(raw)?.into_iter().enumerate() {
+        let blocks = reader.list(raw)?;
+        // Its own format refuses it, too.
+        if blocks.is_empty() {
+            return Err(reader.wrong("must have at least one block"));
+        }
+        for (index, block) in blocks.into_iter().enumerate() {
             reader.at(index, |reader| user_block(reader, block.get(), &mut said, out))?;
         }
     }

@@ -1,5 +1,6 @@
 //! Budgets: a limit on one scope, in one unit, over one window.
 
+use chrono::{DateTime, Datelike as _, Months, NaiveDate, TimeDelta, Utc};
 use rust_decimal::Decimal;
 
 use super::id::BudgetId;
@@ -7,18 +8,37 @@ use super::money::Usd;
 use super::usage::{Tokens, Usage};
 
 /// Whose budget it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+///
+/// The order is the order in which budgets of dollars are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
+    /// One inference key.
+    Key,
+    /// All calls of an organization: what its monthly dollars limit is the *cost circuit*.
+    Organization,
+    /// What an organization has paid for in advance.
+    Credits,
     /// One run, over all its attempts or one of them.
     Run,
 }
 
 impl Scope {
+    /// Every scope, in the order of checking.
+    pub const ALL: [Self; 4] = [Self::Key, Self::Organization, Self::Credits, Self::Run];
+
     /// The word used in storage and answers.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Run => "run",
+            Self::Key => "key",
+            Self::Organization => "organization",
+            Self::Credits => "credits",
         }
+    }
+
+    /// Reads the word used in storage.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text)
     }
 }
 
@@ -53,28 +73,82 @@ impl Unit {
 }
 
 /// Over which time a budget counts. Each window is a row of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Window {
     /// From the scope's beginning to its end.
     Lifetime,
+    /// A day in UTC.
+    Day,
+    /// A month in UTC.
+    Month,
 }
 
 impl Window {
+    /// Every window.
+    pub const ALL: [Self; 3] = [Self::Lifetime, Self::Day, Self::Month];
+
     /// The word used in storage and answers.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Lifetime => "lifetime",
+            Self::Day => "day",
+            Self::Month => "month",
         }
+    }
+
+    /// Reads the word used in storage.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|window| window.as_str() == text)
+    }
+
+    /// The first day of the window that a time is in; `None` for a lifetime.
+    pub fn first_day(self, time: DateTime<Utc>) -> Option<NaiveDate> {
+        let day = time.date_naive();
+        match self {
+            Self::Lifetime => None,
+            Self::Day => Some(day),
+            Self::Month => day.with_day(1),
+        }
+    }
+
+    /// When the window that a time is in is over; `None` for a lifetime.
+    pub fn end(self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let first = self.first_day(time)?;
+        let next = match self {
+            Self::Lifetime => None,
+            Self::Day => first.checked_add_signed(TimeDelta::days(1)),
+            Self::Month => first.checked_add_months(Months::new(1)),
+        };
+        Some(next?.and_hms_opt(0, 0, 0)?.and_utc())
     }
 }
 
-/// Which row of the ledger limits what. It does not change for as long as its scope lives.
+/// A budget of the ledger and what it limits. It does not change for as long as its scope lives:
+/// where the window is a day or a month, it stands for all of them, each of which is a row of its
+/// own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetRef {
-    /// The row.
+    /// The row, or the template of the windows' rows.
     pub id: BudgetId,
-    /// What the row counts.
+    /// Whose budget it is.
+    pub scope: Scope,
+    /// What it counts.
     pub unit: Unit,
+    /// Over which time.
+    pub window: Window,
+}
+
+impl BudgetRef {
+    /// A budget of a run.
+    pub const fn of_run(id: BudgetId, unit: Unit) -> Self {
+        Self { id, scope: Scope::Run, unit, window: Window::Lifetime }
+    }
+
+    /// Its place in the published order of refusals: calls, tokens, then the dollars of the key, of
+    /// the organization, of the credits and of the run; the shorter window of two first.
+    pub fn rank(&self) -> (Unit, Scope, Window) {
+        (self.unit, self.scope, self.window)
+    }
 }
 
 /// What one upstream attempt takes of each unit.

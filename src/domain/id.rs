@@ -46,6 +46,18 @@ uuid_newtype!(
     OrganizationId
 );
 uuid_newtype!(
+    /// An inference key of an organization (v7: ordered by time). Not a secret.
+    KeyId
+);
+uuid_newtype!(
+    /// A key of an organization for the runs of the control plane. Not a secret.
+    OrchestratorKeyId
+);
+uuid_newtype!(
+    /// One amount that was put into an organization's credits.
+    CreditId
+);
+uuid_newtype!(
     /// One limit on one scope; the order of these is the order in which rows are locked.
     BudgetId
 );
@@ -74,6 +86,47 @@ impl RunId {
 impl OrganizationId {
     /// The organization of a single-tenant operator, made by the first migration.
     pub const DEFAULT: Self = Self(Uuid::from_u128(1));
+
+    /// A new organization's id (version 7: lists are in the order of creation).
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// Reads a UUID in any of its usual spellings.
+    pub fn parse(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(Self)
+    }
+}
+
+impl KeyId {
+    /// A new key's id (version 7: lists are in the order of creation).
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// Reads a UUID in any of its usual spellings.
+    pub fn parse(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(Self)
+    }
+}
+
+impl OrchestratorKeyId {
+    /// A new key's id (version 7: lists are in the order of creation).
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// Reads a UUID in any of its usual spellings.
+    pub fn parse(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(Self)
+    }
+}
+
+impl CreditId {
+    /// A new id (version 7: the history is in the order of booking).
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
 }
 
 impl BudgetId {

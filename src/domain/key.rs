@@ -18,8 +18,14 @@ pub const RUN_TOKEN_PREFIX: &str = "rg-run-";
 /// How every inference key begins.
 pub const INFERENCE_KEY_PREFIX: &str = "rg-key-";
 
+/// How every orchestrator key begins.
+pub const ORCHESTRATOR_KEY_PREFIX: &str = "rg-orc-";
+
 /// How the credentials of this gateway and the keys of common providers begin.
-const BEGINNINGS: [&str; 4] = [RUN_TOKEN_PREFIX, INFERENCE_KEY_PREFIX, "rg-adm-", "sk-"];
+const BEGINNINGS: [&str; 5] =
+    [RUN_TOKEN_PREFIX, INFERENCE_KEY_PREFIX, ORCHESTRATOR_KEY_PREFIX, "rg-adm-", "sk-"];
+/// How many characters of a key's random part are shown, so that its owner can tell it from others.
+const SHOWN: usize = 4;
 const SECRET_BYTES: usize = 32;
 const MAX_CREDENTIAL_BYTES: usize = 256;
 
@@ -77,6 +83,42 @@ impl NewRunToken {
     pub fn generate() -> Result<Self, NoRandomness> {
         let secret = random_secret(RUN_TOKEN_PREFIX)?;
         Ok(Self { hash: TokenHash::of(secret.expose_secret()), secret })
+    }
+}
+
+/// A fresh key of an organization: the secret to hand out once, and what is kept of it.
+#[derive(Debug)]
+pub struct NewKeySecret {
+    /// Shown once, in the answer that made it.
+    pub secret: SecretString,
+    /// What is stored.
+    pub hash: TokenHash,
+    /// Its beginning, which may be shown for ever.
+    pub prefix: String,
+}
+
+impl NewKeySecret {
+    /// Makes an inference key of 256 random bits.
+    ///
+    /// # Errors
+    /// If the operating system has no randomness to give.
+    pub fn inference() -> Result<Self, NoRandomness> {
+        Self::generate(INFERENCE_KEY_PREFIX)
+    }
+
+    /// Makes an orchestrator key of 256 random bits.
+    ///
+    /// # Errors
+    /// If the operating system has no randomness to give.
+    pub fn orchestrator() -> Result<Self, NoRandomness> {
+        Self::generate(ORCHESTRATOR_KEY_PREFIX)
+    }
+
+    fn generate(kind: &str) -> Result<Self, NoRandomness> {
+        let secret = random_secret(kind)?;
+        let text = secret.expose_secret();
+        let prefix = text.chars().take(kind.len() + SHOWN).collect();
+        Ok(Self { hash: TokenHash::of(text), prefix, secret })
     }
 }
 

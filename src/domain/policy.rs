@@ -22,7 +22,8 @@ pub fn check_standing(
 ) -> Result<(), Refusal> {
     let trusted = match authority {
         Authority::Token(hash) => hash == standing.token,
-        Authority::RunId => !require_token,
+        // A key is good for its organization, not for one run.
+        Authority::RunId | Authority::Key(..) => !require_token,
     };
     if !trusted {
         return Err(Refusal::InvalidKey);
@@ -37,18 +38,21 @@ pub fn check_standing(
 }
 
 /// Whether `amounts` fit all of a call's budgets. Checked in the published order: calls, tokens,
-/// dollars.
+/// dollars of the key, of the organization, of the credits, of the run. Beside each stands whether
+/// it is latched, and so admits nothing.
 ///
 /// # Errors
-/// The first unit that does not fit.
+/// The first budget that they do not fit.
 pub fn check_budgets<'a>(
-    budgets: impl Iterator<Item = (&'a BudgetRef, &'a Balance)>,
+    budgets: impl Iterator<Item = (&'a BudgetRef, &'a Balance, bool)>,
     amounts: &Amounts,
-) -> Result<(), Unit> {
+) -> Result<(), BudgetRef> {
     budgets
-        .filter(|(budget, balance)| balance.fit(amounts.in_unit(budget.unit)) != Fit::Fits)
-        .map(|(budget, _)| budget.unit)
-        .min()
+        .filter(|(budget, balance, latched)| {
+            *latched || balance.fit(amounts.in_unit(budget.unit)) != Fit::Fits
+        })
+        .map(|(budget, ..)| *budget)
+        .min_by_key(BudgetRef::rank)
         .map_or(Ok(()), Err)
 }
 

@@ -1,18 +1,32 @@
 //! Reservations: the worst case of one upstream attempt, taken before anything is sent.
 
-use super::budget::{Amounts, Balance, BudgetRef, Unit};
-use super::id::{Attempt, ReservationId, RunId};
+use uuid::Uuid;
+
+use super::budget::{Amounts, Balance, BudgetRef, Scope, Unit};
+use super::id::{Attempt, KeyId, OrganizationId, ReservationId, RunId};
 use super::key::TokenHash;
 use super::run::RunState;
 use super::usage::Tokens;
 
-/// How a call shows that it may spend for its run.
+/// How a call shows that it may spend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authority {
     /// The run's id alone, where that is enough.
     RunId,
     /// The token of the run's current attempt.
     Token(TokenHash),
+    /// An inference key and the hash of its secret; for a run of its organization, or for none.
+    Key(KeyId, TokenHash),
+}
+
+impl Authority {
+    /// The inference key, if it is one.
+    pub const fn key(self) -> Option<KeyId> {
+        match self {
+            Self::Key(id, _) => Some(id),
+            Self::RunId | Self::Token(_) => None,
+        }
+    }
 }
 
 /// What is written down about an attempt before it is made, so that a crash loses nothing of it.
@@ -41,11 +55,13 @@ pub struct CallFacts {
 pub struct Ask {
     /// The attempt's id, minted here so that an answer that gets lost can be recognised.
     pub id: ReservationId,
-    /// Whose money.
-    pub run: RunId,
+    /// Who pays.
+    pub organization: OrganizationId,
+    /// Whose call it is; `None` if it is its key's alone.
+    pub run: Option<RunId>,
     /// By what right.
     pub authority: Authority,
-    /// The run's budgets.
+    /// The budgets that it falls under, in the order of checking.
     pub budgets: Vec<BudgetRef>,
     /// The most it can take of each.
     pub amounts: Amounts,
@@ -53,21 +69,49 @@ pub struct Ask {
     pub facts: CallFacts,
 }
 
+impl Ask {
+    /// Those whose calls stay in their order: the run's, else the key's.
+    pub fn account(&self) -> Uuid {
+        account(self.run, self.authority.key())
+    }
+}
+
+/// Whose calls stay in their order: the run's, else the key's.
+fn account(run: Option<RunId>, key: Option<KeyId>) -> Uuid {
+    run.map(RunId::uuid).or(key.map(KeyId::uuid)).unwrap_or_default()
+}
+
+/// Whether any of these budgets is not a run's, and so may be met by calls of others.
+pub fn are_shared(budgets: &[BudgetRef]) -> bool {
+    budgets.iter().any(|budget| budget.scope != Scope::Run)
+}
+
 /// An amount taken on all of a call's budgets. It ends exactly once, by value.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reservation {
     /// Its id, and later the call's.
     pub id: ReservationId,
-    /// Whose money.
-    pub run: RunId,
+    /// Who pays.
+    pub organization: OrganizationId,
+    /// Whose call it is; `None` if it is its key's alone.
+    pub run: Option<RunId>,
+    /// The key that it was asked for with, if any.
+    pub key: Option<KeyId>,
     /// The attempt of the run that it was admitted under.
     pub attempt: Attempt,
     /// The budgets it was taken on.
     pub budgets: Vec<BudgetRef>,
     /// What was taken.
     pub amounts: Amounts,
-    /// The run's dollars right after.
+    /// The run's dollars right after; of a call without a run, those of its last budget in dollars.
     pub balance: Balance,
+}
+
+impl Reservation {
+    /// Those whose calls stay in their order: the run's, else the key's.
+    pub fn account(&self) -> Uuid {
+        account(self.run, self.key)
+    }
 }
 
 /// Why the ledger did not reserve. The order is the order of checking.
@@ -75,7 +119,8 @@ pub struct Reservation {
 pub enum Refusal {
     /// There is no such run.
     RunNotFound,
-    /// The token is not the current attempt's, or one is needed and none came.
+    /// The token is not the current attempt's, or one is needed and none came; or the key is not
+    /// good any more.
     InvalidKey,
     /// The run is past running.
     RunClosed(RunState),
@@ -92,8 +137,12 @@ pub enum Refusal {
     },
     /// One of its budgets cannot take it now.
     Budget {
-        /// Which.
+        /// Whose.
+        scope: Scope,
+        /// In what.
         unit: Unit,
+        /// Whether it stays closed, whatever becomes free, until somebody resets it.
+        latched: bool,
         /// Where that budget stands.
         balance: Balance,
         /// Where the run's dollars stand.

@@ -156,7 +156,7 @@ impl Attempt<'_> {
                     self.refuse_hopeless(&usd).await?;
                     self.until_head(&turn).await?;
                 }
-                Err(Refusal::Budget { unit, balance, usd }) => {
+                Err(Refusal::Budget { unit, balance, usd, .. }) => {
                     run.set_balance(usd);
                     if !self.count().await {
                         self.step(unit, &balance, &usd, &turn).await?;
@@ -197,7 +197,8 @@ impl Attempt<'_> {
             .map_err(|_| Fault::new(Code::CostLimitExceeded, "No cap can afford this call."))?;
         Ok(Ask {
             id: ReservationId::generate(),
-            run: caller.run.id,
+            organization: caller.run.terms.organization,
+            run: Some(caller.run.id),
             authority: caller.authority,
             budgets: caller.run.budgets(),
             amounts,

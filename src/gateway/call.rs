@@ -194,7 +194,8 @@ impl OpenCall {
     fn next_ask(&self) -> Ask {
         Ask {
             id: ReservationId::generate(),
-            run: self.run.id,
+            organization: self.run.terms.organization,
+            run: Some(self.run.id),
             authority: self.authority,
             budgets: self.run.budgets(),
             amounts: self.terms.reserved,

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use rust_decimal::Decimal;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::domain::budget::{Balance, BudgetRef};
 use crate::domain::control::AttemptBudget;
@@ -258,9 +259,9 @@ impl Directory {
         Ok(())
     }
 
-    /// Money of a run became free.
-    pub fn wake(&self, id: RunId) {
-        if let Some(known) = self.runs.read().get(&id) {
+    /// Money of a run, a key or an organization became free.
+    pub fn wake(&self, whose: Uuid) {
+        if let Some(known) = self.runs.read().get(&RunId::from_uuid(whose)) {
             known.queue.wake_head();
         }
     }

@@ -264,8 +264,9 @@ impl Gateway {
     /// Takes in what the ledger told.
     pub async fn hear(&self, event: Event) {
         match event {
-            Event::BudgetFreed(run) => self.directory.wake(run),
+            Event::BudgetFreed(whose) => self.directory.wake(whose),
             Event::RunChanged(run) => self.refresh(run).await,
+            Event::KeyChanged(_) | Event::OrganizationChanged(_) => {}
             Event::Reconnected => {
                 for run in self.directory.ids() {
                     self.refresh(run).await;

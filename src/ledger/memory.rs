@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::domain::id::RunId;
+use crate::domain::id::{KeyId, RunId};
 use crate::domain::key::TokenHash;
 use crate::domain::money::Usd;
 use crate::domain::reservation::{Ask, Refusal};
@@ -28,10 +28,13 @@ use super::{
 mod account;
 mod balances;
 mod used;
+mod shared;
+mod organizations;
 mod totals;
 
 pub use account::KEPT_CALLS;
 use account::{Account, Late};
+use shared::Shared;
 
 /// The ledger of a gateway without a database. What it knows ends with the process.
 pub struct MemoryLedger {
@@ -43,10 +46,14 @@ pub struct MemoryLedger {
 /// What grants settle into, and so what outlives the ledger while calls are in flight.
 struct Books {
     state: Mutex<State>,
+    events: UnboundedSender<Event>,
 }
 
 struct State {
     runs: HashMap<RunId, Account>,
+    /// The calls of keys without a run.
+    key_calls: HashMap<KeyId, Account>,
+    shared: Shared,
     tokens: HashMap<TokenHash, RunId>,
     by_creation: BTreeSet<(DateTime<Utc>, RunId)>,
     newcomers: Option<Usd>,
@@ -64,11 +71,13 @@ impl MemoryLedger {
     ) -> Arc<Self> {
         let state = State {
             runs: HashMap::new(),
+            key_calls: HashMap::new(),
+            shared: Shared::default(),
             tokens: HashMap::new(),
             by_creation: BTreeSet::new(),
             newcomers,
         };
-        let books = Arc::new(Books { state: Mutex::new(state) });
+        let books = Arc::new(Books { state: Mutex::new(state), events: events.clone() });
         Arc::new(Self { books, clock, events })
     }
 
@@ -102,6 +111,23 @@ impl State {
             self.insert(Account::newcomer(run, cap, now));
         }
         self.runs.get_mut(&run)
+    }
+
+    /// Those whose call it is, and what they share with others.
+    fn account_of(&mut self, ask: &Ask, now: DateTime<Utc>) -> Option<(&mut Account, &mut Shared)> {
+        match (ask.run, ask.authority.key()) {
+            (Some(run), _) => {
+                self.meet(run, now)?;
+                Some((self.runs.get_mut(&run)?, &mut self.shared))
+            }
+            (None, Some(key)) => {
+                self.shared.keys.get(&key)?;
+                let account = || Account::of_key(key, ask.organization, now);
+                let account = self.key_calls.entry(key).or_insert_with(account);
+                Some((account, &mut self.shared))
+            }
+            (None, None) => None,
+        }
     }
 
     fn insert(&mut self, account: Account) {
@@ -175,21 +201,28 @@ impl Settle for Books {
     fn settle(&self, settlement: Settlement, queue: Arc<RunQueue>) {
         let id = settlement.reservation.id;
         let cost = settlement.outcome.charge.cost;
-        let late = {
+        let settled = {
             let mut state = self.state.lock();
-            match state.runs.get_mut(&settlement.reservation.run) {
-                Some(account) => account.settle(settlement),
-                None => Some(Late::Unknown),
-            }
+            let State { runs, key_calls, shared, .. } = &mut *state;
+            let account = match (settlement.reservation.run, settlement.reservation.key) {
+                (Some(run), _) => runs.get_mut(&run),
+                (None, key) => key.and_then(|key| key_calls.get_mut(&key)),
+            };
+            account.map_or(Err(Late::Unknown), |account| account.settle(settlement, shared))
         };
-        match late {
-            None => queue.wake_head(),
-            Some(Late::Repeated) => {}
-            Some(Late::Differs { booked }) => tracing::warn!(
+        match settled {
+            Ok(awaited) => {
+                queue.wake_head();
+                for whose in awaited {
+                    let _nobody_listens = self.events.send(Event::BudgetFreed(whose));
+                }
+            }
+            Err(Late::Repeated) => {}
+            Err(Late::Differs { booked }) => tracing::warn!(
                 call.id = %id, cost_usd = %cost, booked_usd = %booked,
                 "settlement.late: the call is booked with another charge; nothing was changed"
             ),
-            Some(Late::Unknown) => tracing::warn!(
+            Err(Late::Unknown) => tracing::warn!(
                 call.id = %id, cost_usd = %cost,
                 "settlement.unknown: there is no such reservation; nothing was changed"
             ),
@@ -207,12 +240,15 @@ impl Ledger for MemoryLedger {
         let now = (self.clock)();
         let verdict = {
             let mut state = self.books.state.lock();
-            match state.meet(ask.run, now) {
-                Some(account) if account.is_in_flight(ask.id) => {
+            match state.account_of(&ask, now) {
+                Some((account, _)) if account.is_in_flight(ask.id) => {
                     return Err(LedgerError::Unavailable("the reservation's id is taken".into()));
                 }
-                Some(account) => account.admit(ask, turn, now),
-                None => Err(Refusal::RunNotFound),
+                Some((account, shared)) => account.admit(ask, turn, now, shared),
+                // A credential is looked at before the run is.
+                None => {
+                    state.shared.check_key(ask.authority, None, now).and(Err(Refusal::RunNotFound))
+                }
             }
         };
         // Outside the lock, because a grant takes it when it is dropped.
@@ -299,7 +335,7 @@ impl Ledger for MemoryLedger {
 
     async fn totals(&self, query: &TotalsQuery) -> Result<Totals, LedgerError> {
         let state = self.books.state.lock();
-        Ok(totals::of(state.runs.values(), query))
+        Ok(totals::of(state.runs.values().chain(state.key_calls.values()), query))
     }
 
     async fn count_refusals(

@@ -12,7 +12,7 @@ use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use crate::domain::budget::{Balance, Unit};
-use crate::domain::id::{Attempt, ReservationId, RunId};
+use crate::domain::id::{Attempt, KeyId, OrganizationId, ReservationId, RunId};
 use crate::domain::key::TokenHash;
 use crate::domain::money::Usd;
 use crate::domain::reservation::{Ask, Refusal, Reservation};
@@ -24,10 +24,12 @@ use crate::domain::settlement::{Charge, CostSource};
 pub mod queue;
 pub mod grant;
 pub mod totals;
+pub mod organizations;
 pub mod memory;
 pub mod postgres;
 
 pub use grant::Grant;
+pub use organizations::Organizations;
 use queue::Turn;
 pub use totals::{GroupBy, Sums, Totals, TotalsQuery};
 
@@ -86,8 +88,12 @@ pub enum RunKey {
 pub enum Event {
     /// A run's state, limits, token, attempt or expiry changed.
     RunChanged(RunId),
-    /// Money of a run became free while somebody waited for it.
-    BudgetFreed(RunId),
+    /// Money of a run, a key or an organization became free while somebody waited for it.
+    BudgetFreed(Uuid),
+    /// A key's status, secret or terms changed.
+    KeyChanged(KeyId),
+    /// An organization's settings or budgets changed.
+    OrganizationChanged(OrganizationId),
     /// Events may have been missed: look at everything again.
     Reconnected,
 }
@@ -240,7 +246,7 @@ pub struct Close {
 
 /// Where money is reserved and runs are kept.
 #[async_trait]
-pub trait Ledger: Send + Sync {
+pub trait Ledger: Organizations {
     /// Checks the run and its budgets and takes the amounts, durably, in one round trip.
     ///
     /// The calls of a run are decided in the order of their turns. The outer error means that

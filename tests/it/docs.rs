@@ -52,10 +52,21 @@ fn when(code: Code) -> &'static str {
         Code::CostLimitExceeded => {
             "what is spent leaves too little of the cap for this call; the status is BUDGET_STATUS"
         }
+        Code::KeyBudgetExceeded => "what is spent leaves too little of the key's budget in dollars",
+        Code::CostCircuitOpen => {
+            "the organization's month cannot afford the call, or its cost circuit is open until it \
+             is reset"
+        }
+        Code::InsufficientCredits => "the organization's prepaid credits cannot afford the call",
         Code::RunClosed => "the run is past `running`, or was stopped while the call was under way",
         Code::RunExpired => "the run is past `expires_at`",
         Code::ModelNotAllowed => {
-            "the run's `allowed_models` does not name the model, or its `provider` does not serve it"
+            "the run's or the key's `allowed_models` does not name the model, or the run's \
+             `provider` does not serve it"
+        }
+        Code::EndpointNotAllowed => "the key's `allowed_endpoints` does not name the endpoint",
+        Code::EuResidencyUnavailable => {
+            "the organization is bound to the EU, and no provider of the model is attested there"
         }
         Code::Forbidden => "the credential may not do this on the control plane; not used yet",
         Code::RunNotFound => "there is no run of this id",
@@ -73,7 +84,9 @@ fn when(code: Code) -> &'static str {
         Code::UpgradeNotSupported => "a WebSocket was asked for",
         Code::RateLimited => "the run's `requests_per_minute` are used up on this gateway",
         Code::ConcurrencyLimited => "too many of the run's calls are under way on this gateway",
-        Code::TokenCeilingExceeded => "the run's `token_limit` leaves too little for this call",
+        Code::TokenCeilingExceeded => {
+            "the run's `token_limit` or the key's tokens of the day or month leave too little"
+        }
         Code::CallLimitExceeded => "the run's `call_limit` is reached",
         Code::BudgetReserved => "calls in flight stand in the way, and the wait is over",
         Code::InternalError => "a bug",

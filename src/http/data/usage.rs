@@ -46,7 +46,7 @@ pub(super) async fn record(
     };
     let record = gateway.usage(caller.run.id).await?;
     record.ok_or_else(|| match caller.authority {
-        Authority::Token(_) => invalid_key(),
+        Authority::Token(_) | Authority::Key(..) => invalid_key(),
         Authority::RunId => run_not_found(),
     })
 }

@@ -9,20 +9,20 @@ use uuid::Uuid;
 
 use crate::domain::budget::{Amounts, Balance, Unit};
 use crate::domain::control::{AttemptBudget, RunControl};
-use crate::domain::id::{Attempt, OrganizationId, ReservationId, RunId};
+use crate::domain::id::{Attempt, KeyId, OrganizationId, ReservationId, RunId};
 use crate::domain::key::TokenHash;
-use crate::domain::money::{Overflow, Usd, add_exact};
-use crate::domain::policy;
-use crate::domain::reservation::{Ask, CallFacts, Refusal, Reservation};
+use crate::domain::money::Usd;
+use crate::domain::reservation::CallFacts;
 use crate::domain::run::{
     OnCap, Registration, RunPatch, RunSnapshot, RunStanding, RunState, RunTerms, StateAdmission,
 };
-use crate::domain::settlement::{Charge, CostSource};
 
-use super::super::queue::Turn;
-use super::super::{CallRecord, Close, Page, RunRecord, RunsError, Settlement};
+use super::super::{CallRecord, Close, Page, RunRecord, RunsError};
 use super::balances::{self, Balances};
+use super::shared::Place;
 use super::used::Used;
+
+mod money;
 
 /// How many ended calls of a run are kept as rows, the newest. Sums are exact without them.
 pub const KEPT_CALLS: usize = 100_000;
@@ -44,6 +44,8 @@ pub(super) enum Late {
 /// A run and its sums.
 pub(super) struct Account {
     run: RunSnapshot,
+    /// Whether it stands for the calls that a key makes without a run.
+    of_key: bool,
     /// One for each of the budgets that the current attempt spends from, in their order.
     balances: Balances,
     /// Those of earlier attempts, where each has its own.
@@ -63,6 +65,8 @@ pub(super) struct Account {
 struct Held {
     attempt: Attempt,
     amounts: Amounts,
+    /// Where of the budgets that are not the run's.
+    places: Vec<Place>,
     facts: CallFacts,
     created_at: DateTime<Utc>,
 }
@@ -84,6 +88,7 @@ impl Account {
         };
         let mut account = Self {
             run: RunSnapshot { id, terms, budgets, standing },
+            of_key: false,
             balances,
             earlier: BTreeMap::new(),
             reservations: HashMap::new(),
@@ -97,6 +102,16 @@ impl Account {
             closed_at: None,
         };
         account.enter(status, now);
+        account
+    }
+
+    /// The calls that a key makes without a run. They have no budgets but the key's and those of
+    /// its organization.
+    pub(super) fn of_key(key: KeyId, organization: OrganizationId, now: DateTime<Utc>) -> Self {
+        let mut account = Self::newcomer(RunId::from_uuid(key.uuid()), Usd::ZERO, now);
+        account.run.terms.organization = organization;
+        account.of_key = true;
+        account.balances.clear();
         account
     }
 
@@ -126,114 +141,6 @@ impl Account {
         };
         let unknowable = TokenHash::of(&Uuid::new_v4().to_string());
         Self::open(registration, unknowable, now)
-    }
-
-    /// Decides about one call and takes what it may cost. A call that has to wait has joined the
-    /// queue when this returns, so that nothing later overtakes it.
-    pub(super) fn admit(
-        &mut self,
-        ask: Ask,
-        turn: &Turn,
-        now: DateTime<Utc>,
-    ) -> Result<Reservation, Refusal> {
-        let standing = &self.run.standing;
-        policy::check_standing(standing, self.run.terms.require_token, ask.authority, now)?;
-        if self.is_outdated(&ask) {
-            return Err(Refusal::Outdated);
-        }
-        if turn.ask_is_behind() {
-            turn.hold();
-            return Err(Refusal::Behind { usd: self.balance(Unit::Usd) });
-        }
-        // An attempt in flight counts as one call, whatever the ask says.
-        let amounts = Amounts { calls: 1, ..ask.amounts };
-        let attempt = standing.attempt;
-        self.take(&amounts).map_err(|unit| {
-            turn.hold();
-            Refusal::Budget { unit, balance: self.balance(unit), usd: self.balance(Unit::Usd) }
-        })?;
-        let held = Held { attempt, amounts, facts: ask.facts, created_at: now };
-        self.reservations.insert(ask.id, held);
-        Ok(Reservation {
-            id: ask.id,
-            run: ask.run,
-            attempt,
-            budgets: ask.budgets,
-            amounts,
-            balance: self.balance(Unit::Usd),
-        })
-    }
-
-    /// Whether it is on budgets of an earlier attempt.
-    fn is_outdated(&self, ask: &Ask) -> bool {
-        let is_earlier = |id| self.earlier.values().flatten().any(|(budget, _)| budget.id == id);
-        !self.earlier.is_empty() && ask.budgets.iter().any(|budget| is_earlier(budget.id))
-    }
-
-    /// Reserves on every budget or on none; answers the first that cannot take it.
-    fn take(&mut self, amounts: &Amounts) -> Result<(), Unit> {
-        let all = self.balances.iter().map(|(budget, balance)| (budget, balance));
-        policy::check_budgets(all, amounts)?;
-        // What fits has few enough digits; a sum that had to be rounded would not be a cap.
-        let sums: Result<Vec<Decimal>, Unit> = self
-            .balances
-            .iter()
-            .map(|(budget, balance)| {
-                let amount = amounts.in_unit(budget.unit);
-                add_exact(balance.reserved, amount).map_err(|Overflow| budget.unit)
-            })
-            .collect();
-        for ((_, balance), reserved) in self.balances.iter_mut().zip(sums?) {
-            balance.reserved = reserved;
-        }
-        Ok(())
-    }
-
-    /// Ends a reservation and books its charge. What is freed is what was taken, whatever the
-    /// settlement says about it.
-    pub(super) fn settle(&mut self, settlement: Settlement) -> Option<Late> {
-        let Settlement { reservation, outcome } = settlement;
-        let charge = Charge { cost: outcome.charge.cost.normalized(), ..outcome.charge };
-        let Some(held) = self.reservations.remove(&reservation.id) else {
-            return Some(match self.calls.get(&reservation.id) {
-                Some(call) if call.charge == charge => Late::Repeated,
-                Some(call) => Late::Differs { booked: call.charge.cost },
-                None => Late::Unknown,
-            });
-        };
-        // As the row says it: a sum is the sum of its calls.
-        let booked = Amounts {
-            usd: charge.cost,
-            tokens: charge.usage.total(),
-            calls: u32::from(charge.source != CostSource::None),
-        };
-        let earlier = self.earlier.get_mut(&held.attempt);
-        let is_earlier = earlier.is_some();
-        balances::settle(earlier.unwrap_or(&mut self.balances), &held.amounts, &booked);
-        if charge.source != CostSource::None && !is_earlier {
-            self.used.entry(held.facts.model.clone()).or_default().count(&charge);
-        }
-        let call = CallRecord {
-            id: reservation.id,
-            request_id: held.facts.request_id,
-            attempt: held.attempt,
-            model: held.facts.model,
-            requested_model: held.facts.requested_model,
-            provider: held.facts.provider,
-            endpoint: held.facts.endpoint.to_owned(),
-            price_version: held.facts.price_version,
-            charge,
-            served_model: outcome.served_model,
-            status: Some(outcome.status),
-            latency_ms: Some(outcome.latency_ms),
-            ttfb_ms: outcome.ttfb_ms,
-            created_at: held.created_at,
-        };
-        self.calls.insert(reservation.id, call);
-        if self.calls.len() > KEPT_CALLS {
-            self.calls.pop_first();
-        }
-        None
     }
 
     /// Applies a patch, or nothing of it.
@@ -317,6 +224,11 @@ impl Account {
 
     pub(super) fn id(&self) -> RunId {
         self.run.id
+    }
+
+    /// The run's name among others; calls without one share a name.
+    pub(super) fn name(&self) -> String {
+        if self.of_key { "none".to_owned() } else { self.run.id.to_string() }
     }
 
     pub(super) fn state(&self) -> RunState {

@@ -28,7 +28,7 @@ pub(super) fn fresh(balances: &Balances) -> Balances {
 }
 
 fn untouched(unit: Unit, limit: Decimal) -> (BudgetRef, Balance) {
-    (BudgetRef { id: BudgetId::generate(), unit }, Balance { limit, ..Balance::default() })
+    (BudgetRef::of_run(BudgetId::generate(), unit), Balance { limit, ..Balance::default() })
 }
 
 /// Frees what was held and books what was taken.

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::super::Outcome;
 use super::*;
 use crate::domain::budget::{Amounts, Balance, Unit};
-use crate::domain::id::{Attempt, ReservationId};
+use crate::domain::id::{Attempt, OrganizationId, ReservationId};
 use crate::domain::reservation::{Authority, CallFacts, Reservation};
 use crate::domain::settlement::{Charge, CostSource};
 use crate::domain::usage::{Tokens, Usage};
@@ -26,7 +26,8 @@ fn dev(cap: &str) -> (Arc<MemoryLedger>, UnboundedReceiver<Event>) {
 fn ask(run: RunId, amount: &str) -> Ask {
     Ask {
         id: ReservationId::generate(),
-        run,
+        organization: OrganizationId::DEFAULT,
+        run: Some(run),
         authority: Authority::RunId,
         budgets: Vec::new(),
         amounts: Amounts { usd: usd(amount), tokens: Tokens::new(10), calls: 1 },
@@ -49,7 +50,16 @@ fn settlement(id: ReservationId, run: RunId, cost: &str) -> Settlement {
     let attempt = Attempt::FIRST;
     let usage = Usage { output: Tokens::new(3), ..Usage::default() };
     Settlement {
-        reservation: Reservation { id, run, attempt, budgets: Vec::new(), amounts, balance },
+        reservation: Reservation {
+            id,
+            organization: OrganizationId::DEFAULT,
+            run: Some(run),
+            key: None,
+            attempt,
+            budgets: Vec::new(),
+            amounts,
+            balance,
+        },
         outcome: Outcome {
             charge: Charge { cost: usd(cost), usage, source: CostSource::Usage, flag: None },
             served_model: None,

@@ -22,7 +22,7 @@ pub(super) fn of<'a>(accounts: impl Iterator<Item = &'a Account>, query: &Totals
             let name = match query.group_by {
                 GroupBy::Model => call.model.clone(),
                 GroupBy::Provider => call.provider.clone(),
-                GroupBy::Run => account.id().to_string(),
+                GroupBy::Run => account.name(),
                 GroupBy::Day => call.created_at.format("%Y-%m-%d").to_string(),
             };
             count(groups.entry(name).or_default(), call);

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::domain::budget::{Balance, Unit};
-use crate::domain::id::Attempt;
+use crate::domain::budget::{Balance, Scope, Unit};
+use crate::domain::id::{Attempt, KeyId, RunId};
 use crate::domain::reservation::{Ask, Authority, Refusal};
 use crate::domain::run::RunState;
 
@@ -18,7 +20,15 @@ use super::super::queue::Turn;
 use super::step::AskRow;
 
 /// What one call gets to hear.
-pub(super) type Answer = Result<Result<Grant, Refusal>, LedgerError>;
+pub(super) type Answer = Result<Answered, LedgerError>;
+
+/// What the database decided about one call.
+pub(super) enum Answered {
+    Granted(Grant),
+    Refused(Refusal),
+    /// A window that it falls under is over, or not open yet; this is the day.
+    Window(DateTime<Utc>),
+}
 
 /// One ask on its way.
 pub(super) struct Job {
@@ -31,6 +41,7 @@ pub(super) struct Job {
 pub(super) enum Verdict {
     Admitted(Attempt, Balance),
     Refused(Refusal),
+    Window(DateTime<Utc>),
     Lapsed,
 }
 
@@ -39,27 +50,43 @@ pub(super) fn budgets(jobs: &[Job]) -> impl Iterator<Item = Uuid> {
     jobs.iter().flat_map(|job| job.ask.budgets.iter().map(|budget| budget.id.uuid()))
 }
 
-/// The batch as of now, on these budgets: whoever waits before one of them is waited for.
-pub(super) fn rows<'a>(jobs: &'a [Job], budgets: &[Uuid]) -> Vec<AskRow<'a>> {
+/// The distinct keys of a batch, ascending.
+pub(super) fn keys(jobs: &[Job]) -> Vec<Uuid> {
+    let keys = jobs.iter().filter_map(|job| job.ask.authority.key());
+    let mut keys: Vec<Uuid> = keys.map(KeyId::uuid).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// Where an id is among others that ascend, from 1.
+fn position(id: Uuid, among: &[Uuid]) -> i32 {
+    among.binary_search(&id).map_or(0, |at| i32::try_from(at + 1).unwrap_or(0))
+}
+
+/// The batch as of now, on these budgets and keys: whoever waits before one of them is waited for.
+pub(super) fn rows<'a>(jobs: &'a [Job], budgets: &[Uuid], keys: &[Uuid]) -> Vec<AskRow<'a>> {
     let row = |job: &'a Job| {
-        let Ask { id, run, authority, budgets: own, amounts, facts } = &job.ask;
-        let position = |id: Uuid| {
-            budgets.binary_search(&id).map_or(0, |at| i32::try_from(at + 1).unwrap_or(0))
+        let Ask { id, organization: _, run, authority, budgets: own, amounts, facts } = &job.ask;
+        let (token_hash, key_hash) = match authority {
+            Authority::Token(hash) => (Some(hash.as_bytes().as_slice()), None),
+            Authority::Key(_, hash) => (None, Some(hash.as_bytes().as_slice())),
+            Authority::RunId => (None, None),
         };
         AskRow {
             id: id.uuid(),
-            run: run.uuid(),
-            token_hash: match authority {
-                Authority::Token(hash) => Some(hash.as_bytes().as_slice()),
-                Authority::RunId => None,
-            },
+            run: run.map(RunId::uuid),
+            token_hash,
+            key_at: authority.key().map(|key| position(key.uuid(), keys)),
+            key_hash,
             behind: job.turn.ask_is_behind(),
-            positions: own.iter().map(|budget| position(budget.id.uuid())).collect(),
+            positions: own.iter().map(|budget| position(budget.id.uuid(), budgets)).collect(),
             budget_ids: own.iter().map(|budget| budget.id.uuid()).collect(),
             usd: amounts.usd.decimal(),
             tokens: amounts.tokens.signed(),
             request_id: &facts.request_id,
             model: &facts.model,
+            requested_model: None,
             provider: &facts.provider,
             endpoint: facts.endpoint,
             price_version: &facts.price_version,
@@ -83,22 +110,27 @@ pub(super) fn read_verdict(row: &PgRow) -> Result<Verdict, sqlx::Error> {
             let attempt: i32 = row.try_get(3)?;
             let attempt = u32::try_from(attempt).ok().and_then(Attempt::new);
             let attempt = attempt.ok_or_else(|| unreadable("attempt"))?;
-            return Ok(Verdict::Admitted(attempt, read_balance(row, 8)?));
+            return Ok(Verdict::Admitted(attempt, read_balance(row, USD)?));
         }
         "lapsed" => return Ok(Verdict::Lapsed),
+        "window" => return Ok(Verdict::Window(row.try_get(14)?)),
         "run_not_found" => Refusal::RunNotFound,
         "invalid_key" => Refusal::InvalidKey,
         "run_closed" => Refusal::RunClosed(state()?),
         "run_expired" => Refusal::RunExpired,
         "run_not_active" => Refusal::RunNotActive(state()?),
         "outdated" => Refusal::Outdated,
-        "behind" => Refusal::Behind { usd: read_balance(row, 8)? },
+        "behind" => Refusal::Behind { usd: read_balance(row, USD)? },
         "budget" => {
-            let unit: &str = row.try_get(4)?;
+            // Where all budgets are runs', nothing is said about whose they are.
+            let scope = row.try_get::<Option<&str>, _>(4)?.map_or(Some(Scope::Run), Scope::parse);
+            let unit: &str = row.try_get(5)?;
             Refusal::Budget {
+                scope: scope.ok_or_else(|| unreadable("scope"))?,
                 unit: Unit::parse(unit).ok_or_else(|| unreadable("unit"))?,
-                balance: read_balance(row, 5)?,
-                usd: read_balance(row, 8)?,
+                latched: row.try_get::<Option<bool>, _>(10)?.unwrap_or_default(),
+                balance: read_balance(row, 7)?,
+                usd: read_balance(row, USD)?,
             }
         }
         _ => return Err(unreadable("verdict")),
@@ -106,12 +138,12 @@ pub(super) fn read_verdict(row: &PgRow) -> Result<Verdict, sqlx::Error> {
     Ok(Verdict::Refused(refusal))
 }
 
+/// Where the columns of the last budget in dollars begin. A call may have none.
+const USD: usize = 11;
+
 fn read_balance(row: &PgRow, from: usize) -> Result<Balance, sqlx::Error> {
-    Ok(Balance {
-        limit: row.try_get(from)?,
-        spent: row.try_get(from + 1)?,
-        reserved: row.try_get(from + 2)?,
-    })
+    let number = |at| row.try_get::<Option<Decimal>, _>(at).map(Option::unwrap_or_default);
+    Ok(Balance { limit: number(from)?, spent: number(from + 1)?, reserved: number(from + 2)? })
 }
 
 /// A value of the database that this program has no word for.

@@ -44,30 +44,32 @@ pub async fn check(pool: &PgPool) -> Result<Report, sqlx::Error> {
         findings: Vec::new(),
     };
     for row in sqlx::query(statements::CHECK_SUMS).fetch_all(&mut *view).await? {
-        let (budget, scope): (Uuid, Uuid) = (row.try_get(0)?, row.try_get(1)?);
+        let (budget, scope): (Uuid, String) = (row.try_get(0)?, row.try_get(1)?);
         let unit: String = row.try_get(2)?;
         let numbers: [Decimal; 4] =
             [row.try_get(3)?, row.try_get(4)?, row.try_get(5)?, row.try_get(6)?];
         let [spent, calls, reserved, reservations] = numbers.map(|number| number.normalize());
         report.findings.push(Finding(format!(
-            "budget {budget} ({unit}) of run {scope}: spent is {spent} but its calls sum to \
+            "budget {budget} ({unit}) of {scope}: spent is {spent} but its calls sum to \
              {calls}; reserved is {reserved} but its reservations sum to {reservations}"
         )));
     }
     for row in sqlx::query(statements::CHECK_LIMITS).fetch_all(&mut *view).await? {
-        let (budget, scope): (Uuid, Uuid) = (row.try_get(0)?, row.try_get(1)?);
+        let (budget, scope): (Uuid, String) = (row.try_get(0)?, row.try_get(1)?);
         let unit: String = row.try_get(2)?;
         let (limit, taken): (Decimal, Decimal) = (row.try_get(3)?, row.try_get(4)?);
         report.findings.push(Finding(format!(
-            "budget {budget} ({unit}) of run {scope}: {} is taken of a limit of {}, and \
+            "budget {budget} ({unit}) of {scope}: {} is taken of a limit of {}, and \
              no lowered limit or overrun of a provider explains it",
             taken.normalize(),
             limit.normalize()
         )));
     }
-    for row in sqlx::query(statements::CHECK_ROWS).fetch_all(&mut *view).await? {
-        let (id, what): (Uuid, String) = (row.try_get(0)?, row.try_get(1)?);
-        report.findings.push(Finding(format!("call {id} {what}")));
+    for statement in [statements::CHECK_ROWS, statements::CHECK_OWNERS] {
+        for row in sqlx::query(statement).fetch_all(&mut *view).await? {
+            let (id, what): (Uuid, String) = (row.try_get(0)?, row.try_get(1)?);
+            report.findings.push(Finding(format!("call {id} {what}")));
+        }
     }
     for row in sqlx::query(statements::CHECK_ATTEMPTS).fetch_all(&mut *view).await? {
         let (id, kind, what): (Uuid, String, String) =

@@ -7,12 +7,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
+use uuid::Uuid;
 
-use crate::domain::id::{ReservationId, RunId};
+use crate::domain::id::ReservationId;
 
 /// The longest that a lane waits for its turn.
 const TURN_PATIENCE: Duration = Duration::from_millis(10);
-/// How long a run stays out of the lanes after its budgets were found locked.
+/// How long a run or an organization stays out of the lanes after its budgets were found locked.
 const LOCKED_FOR: Duration = Duration::from_secs(5);
 
 /// What the lanes and the ledger share.
@@ -21,7 +22,7 @@ pub(super) struct Desk {
     pub(super) written: Notify,
     pub(super) live: Mutex<HashSet<ReservationId>>,
     turns: Semaphore,
-    locked: Mutex<HashMap<RunId, Instant>>,
+    locked: Mutex<HashMap<Uuid, Instant>>,
 }
 
 impl Desk {
@@ -41,18 +42,18 @@ impl Desk {
         tokio::time::timeout(TURN_PATIENCE, self.turns.acquire()).await.ok()?.ok()
     }
 
-    /// Somebody holds this run's budgets locked.
-    pub(super) fn note_locked(&self, run: RunId) {
-        self.locked.lock().insert(run, Instant::now() + LOCKED_FOR);
+    /// Somebody holds budgets of this run, key or organization locked.
+    pub(super) fn note_locked(&self, whose: Uuid) {
+        self.locked.lock().insert(whose, Instant::now() + LOCKED_FOR);
     }
 
-    /// This run's budgets could be locked.
-    pub(super) fn note_free(&self, run: RunId) {
-        self.locked.lock().remove(&run);
+    /// These budgets could be locked.
+    pub(super) fn note_free(&self, whose: Uuid) {
+        self.locked.lock().remove(&whose);
     }
 
-    /// Which runs were found locked of late. Nearly free of cost while there are none.
-    pub(super) fn locked(&self) -> HashSet<RunId> {
+    /// Whose budgets were found locked of late. Nearly free of cost while there are none.
+    pub(super) fn locked(&self) -> HashSet<Uuid> {
         let mut locked = self.locked.lock();
         if locked.is_empty() {
             return HashSet::new();

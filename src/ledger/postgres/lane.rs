@@ -4,7 +4,6 @@
 //! that an admission sees every settlement that this gateway handed over before it. A settlement
 //! that comes alone waits a moment for company: the next call of its run is often on its way.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use crate::domain::reservation::{Refusal, Reservation};
 
 use super::super::LedgerError;
 use super::super::grant::{Grant, Settle};
-use super::admit::{self, Answer, Verdict};
+use super::admit::{self, Answer, Answered, Verdict};
 use super::connection::{Backoff, LaneConnection};
 use super::lease::Lease;
 use super::settle::{self, Ended, Written, is_contention, is_rejection, write_alone};
@@ -28,7 +27,7 @@ use super::{Books, Desk};
 
 mod aside;
 
-use aside::{Outbox, is_of_one_run};
+use aside::{FoundLocked, Outbox, Whose, is_of_one_run};
 
 pub(super) use aside::channel;
 
@@ -197,14 +196,14 @@ impl Lane {
 
     /// A run that cannot be written now is tried once, however many of its calls have ended.
     async fn write_one_by_one(&mut self, ended: Vec<settle::Job>) {
-        let (mut locked, mut away) = (HashSet::new(), false);
+        let (mut locked, mut away) = (FoundLocked::default(), false);
         for job in ended {
-            let run = job.settlement.reservation.run;
+            let whose = Whose::reservation(&job.settlement.reservation);
             if away {
                 self.unwritten.push(job);
                 continue;
             }
-            if locked.contains(&run) {
+            if locked.holds(whose) {
                 self.put_off(job);
                 continue;
             }
@@ -215,8 +214,8 @@ impl Lane {
                     self.unwritten.push(job);
                 }
                 Written::Locked => {
-                    locked.insert(run);
-                    self.desk.note_locked(run);
+                    locked.add(whose);
+                    self.note_locked(&locked);
                     self.put_off(job);
                 }
                 Written::Never => self.desk.give_up(),
@@ -231,8 +230,8 @@ impl Lane {
 
     fn written(&mut self, ended: Vec<settle::Job>) {
         (self.pause, self.away) = (None, Backoff::default());
-        if self.aside.is_none() {
-            ended.iter().for_each(|job| self.desk.note_free(job.settlement.reservation.run));
+        for job in &ended {
+            self.note_free(Whose::reservation(&job.settlement.reservation));
         }
         self.desk.written(ended.iter().map(|job| job.settlement.reservation.id));
         for job in ended {
@@ -266,17 +265,18 @@ impl Lane {
 
     /// A run whose budgets are locked is waited for once, however many of its calls want in.
     async fn decide_one_by_one(&mut self, batch: Vec<admit::Job>) {
-        let mut locked = HashSet::new();
+        let mut locked = FoundLocked::default();
         for job in batch {
-            let run = job.ask.run;
+            let whose = Whose::ask(&job.ask);
             let Some(job) = self.renamed(job) else { continue };
-            if locked.contains(&run) {
+            if locked.holds(whose) {
                 self.find_locked(vec![job], &sqlx::Error::PoolTimedOut);
                 continue;
             }
             let Err((failed, error)) = self.try_decide(vec![job]).await else { continue };
             if is_contention(&error) {
-                locked.insert(run);
+                locked.add(whose);
+                self.note_locked(&locked);
                 self.find_locked(failed, &error);
             } else {
                 self.fail_all(failed, &error);
@@ -319,9 +319,7 @@ impl Lane {
     /// Answers in order; those that do not fit join the queue before anything later is decided.
     fn answer_all(&self, batch: Vec<admit::Job>, verdicts: Vec<Verdict>) {
         for (job, verdict) in batch.into_iter().zip(verdicts) {
-            if self.aside.is_none() {
-                self.desk.note_free(job.ask.run);
-            }
+            self.note_free(Whose::ask(&job.ask));
             let answer = match verdict {
                 Verdict::Admitted(attempt, balance) => self.grant(&job, attempt, balance),
                 Verdict::Refused(refusal) => {
@@ -329,7 +327,11 @@ impl Lane {
                     if matches!(refusal, Refusal::Behind { .. } | Refusal::Budget { .. }) {
                         job.turn.hold();
                     }
-                    Ok(Err(refusal))
+                    Ok(Answered::Refused(refusal))
+                }
+                Verdict::Window(today) => {
+                    self.desk.forget(job.ask.id);
+                    Ok(Answered::Window(today))
                 }
                 Verdict::Lapsed => {
                     self.desk.forget(job.ask.id);
@@ -345,14 +347,16 @@ impl Lane {
         let Some(books) = self.books.upgrade() else { return Err(LedgerError::Lapsed) };
         let reservation = Reservation {
             id: job.ask.id,
+            organization: job.ask.organization,
             run: job.ask.run,
+            key: job.ask.authority.key(),
             attempt,
             budgets: job.ask.budgets.clone(),
             amounts: job.ask.amounts,
             balance,
         };
         let books: Arc<dyn Settle> = books;
-        Ok(Ok(Grant::new(reservation, Arc::clone(job.turn.queue()), books)))
+        Ok(Answered::Granted(Grant::new(reservation, Arc::clone(job.turn.queue()), books)))
     }
 
     /// The same ask under a new id: if the first was committed after all, its reservation is

@@ -7,8 +7,9 @@ use sqlx::postgres::PgListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use crate::domain::id::RunId;
+use crate::domain::id::{KeyId, OrganizationId, RunId};
 
 use super::super::Event;
 use super::connection::Backoff;
@@ -87,10 +88,11 @@ async fn hear(listener: &mut PgListener, events: &mpsc::UnboundedSender<Event>) 
 
 fn parse(payload: &str) -> Option<Event> {
     let (kind, id) = payload.split_once(':')?;
-    let run = RunId::parse(id)?;
     match kind {
-        "run" => Some(Event::RunChanged(run)),
-        "budget" => Some(Event::BudgetFreed(run)),
+        "run" => RunId::parse(id).map(Event::RunChanged),
+        "budget" => Uuid::try_parse(id).ok().map(Event::BudgetFreed),
+        "key" => KeyId::parse(id).map(Event::KeyChanged),
+        "organization" => OrganizationId::parse(id).map(Event::OrganizationChanged),
         _ => None,
     }
 }

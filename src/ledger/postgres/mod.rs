@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::domain::id::RunId;
 use crate::domain::key::TokenHash;
@@ -21,7 +21,9 @@ use crate::domain::reservation::{Ask, Refusal};
 use crate::domain::run::{Registration, RunPatch, RunSnapshot, RunStanding, RunState};
 
 use self::desk::Desk;
+use self::entry::{lane_count, lane_of};
 use self::lane::{Lane, channel};
+use self::windows::Windows;
 use super::grant::{Grant, Settle};
 use super::queue::{RunQueue, Turn};
 use super::{
@@ -33,9 +35,11 @@ mod admit;
 mod check;
 mod connection;
 mod desk;
+mod entry;
 mod lane;
 mod lanes;
 mod lease;
+mod port;
 mod listen;
 mod read;
 mod runs;
@@ -43,6 +47,10 @@ mod settle;
 mod step;
 pub mod statements;
 pub mod totals;
+pub mod windows;
+pub mod organizations;
+pub mod keys;
+pub mod credits;
 
 pub use check::{Finding, Report, check};
 pub use lease::{Lease, Swept};
@@ -64,9 +72,6 @@ const LANE_CAPACITY: usize = 4096;
 pub const MAX_BACKLOG: usize = 65_536;
 /// Connections of the pool that everything but the lanes uses.
 const POOL_CONNECTIONS: u32 = 8;
-/// Fewest and most lanes.
-const MIN_LANES: usize = 2;
-const MAX_LANES: usize = 8;
 
 /// Why the ledger could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +100,7 @@ pub struct PostgresLedger {
     books: Arc<Books>,
     lease: Arc<Lease>,
     max_backlog: usize,
+    windows: Windows,
 }
 
 /// Where settlements are handed over.
@@ -205,7 +211,8 @@ impl PostgresLedger {
         lanes.push((lane(None), locked));
         drop(aside);
         lanes::start(lanes).map_err(OpenError::Thread)?;
-        Ok(Arc::new(Self { pool, admissions, books, lease, max_backlog }))
+        let windows = Windows::default();
+        Ok(Arc::new(Self { pool, admissions, books, lease, max_backlog, windows }))
     }
 
     /// This gateway's lease.
@@ -253,20 +260,6 @@ impl PostgresLedger {
     }
 }
 
-/// How many lanes there are: one for each processor, since fewer make larger batches – on two
-/// processors two carried 40 % more calls than four – but at least two, so that one locked row does
-/// not hold up everybody.
-fn lane_count() -> usize {
-    std::thread::available_parallelism().map_or(MIN_LANES, usize::from).clamp(MIN_LANES, MAX_LANES)
-}
-
-/// Which lane serves a run.
-fn lane_of(run: RunId, lanes: usize) -> usize {
-    let folded = run.uuid().as_u128();
-    // The low bits are random in every version of UUID that is in use for runs.
-    usize::try_from((folded ^ (folded >> 64)) & 0xffff).unwrap_or(0) % lanes.max(1)
-}
-
 fn unavailable(error: sqlx::Error) -> LedgerError {
     LedgerError::Unavailable(Box::new(error))
 }
@@ -275,7 +268,9 @@ impl Settle for Books {
     fn settle(&self, settlement: Settlement, queue: Arc<RunQueue>) {
         self.desk.backlog.fetch_add(1, Ordering::Relaxed);
         queue.hand_over();
-        let lane = lane_of(settlement.reservation.run, self.settlements.len());
+        let reservation = &settlement.reservation;
+        let (budgets, account) = (&reservation.budgets, reservation.account());
+        let lane = lane_of(budgets, reservation.organization, account, self.settlements.len());
         let Some(sender) = self.settlements.get(lane) else { return };
         if sender.send(settle::Job { settlement, queue }).is_err() {
             tracing::error!("settlement.lane_gone: a call is left to the sweeper's worst case");
@@ -294,18 +289,7 @@ impl Ledger for PostgresLedger {
         if self.backlog() >= self.max_backlog {
             return Err(LedgerError::Backlog);
         }
-        let lane = lane_of(ask.run, self.admissions.len());
-        let Some(sender) = self.admissions.get(lane) else {
-            return Err(LedgerError::Backlog);
-        };
-        let (reply, answer) = oneshot::channel();
-        let job = admit::Job { ask, turn: Arc::clone(turn), reply };
-        sender.try_send(job).map_err(|_| LedgerError::Backlog)?;
-        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-            Ok(Ok(verdict)) => verdict,
-            Ok(Err(gone)) => Err(LedgerError::Unavailable(Box::new(gone))),
-            Err(late) => Err(LedgerError::Unavailable(Box::new(late))),
-        }
+        self.ask(ask, turn).await
     }
 
     async fn find(&self, key: RunKey) -> Result<Option<RunSnapshot>, LedgerError> {

@@ -182,7 +182,7 @@ async fn add_budgets(
         if row.try_get::<i32, _>(6)? != own_attempt_of(&record.run) {
             continue;
         }
-        record.run.budgets.push(BudgetRef { id: BudgetId::from_uuid(row.try_get(1)?), unit });
+        record.run.budgets.push(BudgetRef::of_run(BudgetId::from_uuid(row.try_get(1)?), unit));
         record.balances.push((unit, balance));
         let whole = u64::try_from(balance.limit.trunc()).unwrap_or(u64::MAX);
         match unit {

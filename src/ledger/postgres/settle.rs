@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::domain::id::{GatewayId, ReservationId};
 use crate::domain::money::Usd;
+use crate::domain::reservation::are_shared;
 use crate::domain::settlement::{Charge, CostSource, Flag};
 use crate::domain::usage::Usage;
 
@@ -67,6 +68,11 @@ impl<'a> Ended<'a> {
     pub(super) fn budgets(&self) -> impl Iterator<Item = Uuid> {
         let budgets = self.0.iter().flat_map(|row| &row.settlement.reservation.budgets);
         budgets.map(|budget| budget.id.uuid())
+    }
+
+    /// Whether any of their budgets is not a run's.
+    pub(super) fn are_shared(&self) -> bool {
+        self.0.iter().any(|row| are_shared(&row.settlement.reservation.budgets))
     }
 
     /// The batch as the statement takes it.
@@ -239,6 +245,6 @@ pub(super) async fn release(pool: &PgPool, stale: &[Stale]) -> Result<u64, sqlx:
         ttfb_ms: None,
     };
     let ends = stale.iter().map(row).collect();
-    let moved = step::query(None, &budgets, ends, Vec::new()).fetch_all(pool).await?;
+    let moved = step::query(None, (&budgets, true), &[], ends, Vec::new()).fetch_all(pool).await?;
     Ok(moved.len() as u64)
 }

@@ -9,8 +9,9 @@ pub const CAN_WRITE: &str = "SELECT current_setting('default_transaction_read_on
 
 /// Settles a batch and then admits one; answers the ids that were moved, then the verdicts. See the
 /// function's own comment.
-pub const STEP: &str = "SELECT settled, verdict, state, attempt, unit, limit_amount, spent, \
-    reserved, usd_limit, usd_spent, usd_reserved FROM ledger_step_v2($1, $2, $3, $4)";
+pub const STEP: &str = "SELECT settled, verdict, state, attempt, scope, unit, period, \
+    limit_amount, spent, reserved, latched, usd_limit, usd_spent, usd_reserved, today \
+    FROM ledger_step_v3($1, $2, $3, $4, $5, $6)";
 
 /// What calls of these ids were booked at.
 pub const BOOKED_COSTS: &str = "SELECT id, cost_usd FROM calls WHERE id = ANY ($1)";
@@ -177,7 +178,7 @@ pub const COUNT_REFUSALS: &str = "INSERT INTO refusals (organization_id, run_id,
     ON CONFLICT (run_id, code) DO UPDATE SET count = refusals.count + excluded.count";
 
 /// Budgets whose sums differ from their calls' and reservations', with both.
-pub const CHECK_SUMS: &str = "SELECT b.id, b.scope_id, b.unit, b.spent, coalesce(c.spent, 0), \
+pub const CHECK_SUMS: &str = "SELECT b.id, b.scope || ' ' || b.scope_id, b.unit, b.spent, coalesce(c.spent, 0), \
         b.reserved, coalesce(r.reserved, 0) \
     FROM budgets b \
     LEFT JOIN (SELECT x.id AS budget_id, x.unit, sum(CASE x.unit WHEN 'usd' THEN k.cost_usd \
@@ -193,20 +194,44 @@ pub const CHECK_SUMS: &str = "SELECT b.id, b.scope_id, b.unit, b.spent, coalesce
     WHERE b.spent <> coalesce(c.spent, 0) OR b.reserved <> coalesce(r.reserved, 0)";
 
 /// Budgets past their limit although it was never lowered and no provider overran a reservation.
-pub const CHECK_LIMITS: &str = "SELECT b.id, b.scope_id, b.unit, b.limit_amount, \
+pub const CHECK_LIMITS: &str = "SELECT b.id, b.scope || ' ' || b.scope_id, b.unit, b.limit_amount, \
         b.spent + b.reserved \
-    FROM budgets b WHERE b.spent + b.reserved > b.limit_amount AND NOT b.lowered AND NOT EXISTS \
-    (SELECT 1 FROM calls c WHERE b.id = ANY (c.budget_ids) AND c.run_id = b.scope_id \
-        AND c.flag = 'over_reservation')";
+    FROM budgets b WHERE b.spent + b.reserved > b.limit_amount AND NOT b.lowered \
+    AND NOT CASE b.scope WHEN 'run' \
+        THEN EXISTS (SELECT 1 FROM calls c WHERE c.run_id = b.scope_id \
+            AND b.id = ANY (c.budget_ids) AND c.flag = 'over_reservation') \
+        ELSE EXISTS (SELECT 1 FROM calls c WHERE b.id = ANY (c.budget_ids) \
+            AND c.flag = 'over_reservation') END";
 
 /// Rows of the ledger that contradict each other: ids both in flight and ended, calls that were
-/// released and yet cost something, charges of nothing that are not called so.
+/// released and yet cost something, charges of nothing that are not called so, calls of nobody.
 pub const CHECK_ROWS: &str = "SELECT c.id, 'is both in flight and ended' FROM calls c \
         JOIN reservations r ON r.id = c.id \
     UNION ALL SELECT c.id, 'was released and yet has a cost' FROM calls c \
         WHERE c.cost_source = 'none' AND c.cost_usd <> 0 \
     UNION ALL SELECT c.id, 'names a run that does not exist' FROM calls c \
-        WHERE NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = c.run_id)";
+        WHERE c.run_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = c.run_id) \
+    UNION ALL SELECT c.id, 'names a key that does not exist' FROM calls c \
+        WHERE c.key_id IS NOT NULL \
+        AND NOT EXISTS (SELECT 1 FROM inference_keys k WHERE k.id = c.key_id) \
+    UNION ALL SELECT c.id, 'is of no run and no key' FROM calls c \
+        WHERE c.run_id IS NULL AND c.key_id IS NULL";
+
+/// Calls, ended or not, that are taken from a budget which is not theirs, or from a window that
+/// they were not admitted in.
+pub const CHECK_OWNERS: &str = "SELECT x.id, 'is taken from budget ' || b.id || ' of another ' \
+        || b.scope \
+    FROM (SELECT id, organization_id, run_id, key_id, budget_ids FROM calls UNION ALL \
+        SELECT id, organization_id, run_id, key_id, budget_ids FROM reservations) x \
+    CROSS JOIN LATERAL unnest(x.budget_ids) AS u (id) JOIN budgets b ON b.id = u.id \
+    WHERE b.organization_id <> x.organization_id OR b.scope_id IS DISTINCT FROM CASE b.scope \
+        WHEN 'run' THEN x.run_id WHEN 'key' THEN x.key_id ELSE x.organization_id END \
+    UNION ALL SELECT x.id, 'is outside of the ' || b.\"window\" || ' of its budget ' || b.id \
+    FROM (SELECT id, created_at, budget_ids FROM calls UNION ALL \
+        SELECT id, created_at, budget_ids FROM reservations) x \
+    CROSS JOIN LATERAL unnest(x.budget_ids) AS u (id) JOIN budgets b ON b.id = u.id \
+    WHERE b.\"window\" <> 'lifetime' AND b.window_start IS DISTINCT FROM date_trunc( \
+        CASE b.\"window\" WHEN 'day' THEN 'day' ELSE 'month' END, x.created_at, 'UTC')";
 
 /// Budgets, reservations and calls that are not of the attempt that they should be of.
 pub const CHECK_ATTEMPTS: &str = "SELECT b.id, 'budget', 'is for attempt ' || b.attempt \
@@ -234,7 +259,7 @@ pub const CHECK_COUNTS: &str = "SELECT (SELECT count(*) FROM runs), \
         (SELECT 1 FROM gateways g WHERE g.id = v.gateway_id AND NOT g.dead))";
 
 /// Every statement above.
-pub const ALL: [&str; 35] = [
+pub const ALL: [&str; 36] = [
     PING,
     CAN_WRITE,
     STEP,
@@ -269,5 +294,6 @@ pub const ALL: [&str; 35] = [
     CHECK_LIMITS,
     CHECK_ROWS,
     CHECK_ATTEMPTS,
+    CHECK_OWNERS,
     CHECK_COUNTS,
 ];

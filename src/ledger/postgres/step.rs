@@ -7,17 +7,21 @@ use sqlx::{Encode, PgConnection, Postgres, Row as _, Type};
 use uuid::Uuid;
 
 use crate::domain::id::GatewayId;
+use crate::domain::reservation::are_shared;
 
 use super::admit::{self, Verdict, read_verdict};
 use super::settle::Ended;
 use super::statements;
 
-/// One call that wants in, as the type `ledger_ask_v2` has it.
+/// One call that wants in, as the type `ledger_ask_v3` has it.
 #[derive(Encode)]
 pub(super) struct AskRow<'a> {
     pub(super) id: Uuid,
-    pub(super) run: Uuid,
+    pub(super) run: Option<Uuid>,
     pub(super) token_hash: Option<&'a [u8]>,
+    /// Where its key is among the batch's, from 1.
+    pub(super) key_at: Option<i32>,
+    pub(super) key_hash: Option<&'a [u8]>,
     pub(super) behind: bool,
     /// Where its budgets are among the batch's, from 1, in the order of checking.
     pub(super) positions: Vec<i32>,
@@ -26,12 +30,12 @@ pub(super) struct AskRow<'a> {
     pub(super) tokens: i64,
     pub(super) request_id: &'a str,
     pub(super) model: &'a str,
+    pub(super) requested_model: Option<&'a str>,
     pub(super) provider: &'a str,
     pub(super) endpoint: &'a str,
     pub(super) price_version: &'a str,
     pub(super) input_bound: i64,
     pub(super) output_bound: i64,
-    pub(super) requested_model: Option<&'a str>,
 }
 
 /// One attempt that has ended, as the type `ledger_end` has it.
@@ -54,13 +58,13 @@ pub(super) struct EndRow<'a> {
 
 impl Type<Postgres> for AskRow<'_> {
     fn type_info() -> PgTypeInfo {
-        PgTypeInfo::with_name("ledger_ask_v2")
+        PgTypeInfo::with_name("ledger_ask_v3")
     }
 }
 
 impl PgHasArrayType for AskRow<'_> {
     fn array_type_info() -> PgTypeInfo {
-        PgTypeInfo::array_of("ledger_ask_v2")
+        PgTypeInfo::array_of("ledger_ask_v3")
     }
 }
 
@@ -94,8 +98,10 @@ pub(super) async fn step(
     let mut budgets: Vec<Uuid> = ended.budgets().chain(admit::budgets(asks)).collect();
     budgets.sort_unstable();
     budgets.dedup();
-    let ask_rows = admit::rows(asks, &budgets);
-    let query = query(Some(gateway), &budgets, ended.rows(), ask_rows);
+    let keys = admit::keys(asks);
+    let shared = ended.are_shared() || asks.iter().any(|job| are_shared(&job.ask.budgets));
+    let ask_rows = admit::rows(asks, &budgets, &keys);
+    let query = query(Some(gateway), (&budgets, shared), &keys, ended.rows(), ask_rows);
     let stepped = read(&query.fetch_all(&mut *connection).await?)?;
     if stepped.verdicts.len() != asks.len() {
         return Err(sqlx::Error::RowNotFound);
@@ -103,16 +109,20 @@ pub(super) async fn step(
     Ok(stepped)
 }
 
-/// The statement with its parameters; `budgets` are distinct and ascending.
+/// The statement with its parameters; `budgets` and `keys` are distinct and ascending, and `shared`
+/// says whether some of the budgets may be other than runs'.
 pub(super) fn query<'q>(
     gateway: Option<GatewayId>,
-    budgets: &[Uuid],
+    (budgets, shared): (&[Uuid], bool),
+    keys: &[Uuid],
     ends: Vec<EndRow<'_>>,
     asks: Vec<AskRow<'_>>,
 ) -> Query<'q, Postgres, PgArguments> {
     sqlx::query(statements::STEP)
         .bind(gateway.map(GatewayId::uuid))
         .bind(budgets)
+        .bind(shared)
+        .bind(keys)
         .bind(ends)
         .bind(asks)
 }

@@ -48,7 +48,7 @@ macro_rules! sums {
 
 const BY_MODEL: &str = sums!("model", "cost");
 const BY_PROVIDER: &str = sums!("provider", "cost");
-const BY_RUN: &str = sums!("run_id::text", "cost");
+const BY_RUN: &str = sums!("coalesce(run_id::text, 'none')", "cost");
 const BY_DAY: &str = sums!("to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')", "0::numeric");
 
 /// Every statement above, for the test that prepares them.

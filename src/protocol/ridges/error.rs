@@ -33,10 +33,15 @@ pub(in crate::protocol) const fn status(code: Code) -> Option<u16> {
         | Code::InvalidRunId
         | Code::RunIdRequired
         | Code::ParameterNotAllowed => Some(422),
-        Code::CostLimitExceeded => Some(429),
+        Code::CostLimitExceeded
+        | Code::KeyBudgetExceeded
+        | Code::CostCircuitOpen
+        | Code::InsufficientCredits => Some(429),
         Code::RunIdMismatch
         | Code::InvalidKey
         | Code::ModelNotAllowed
+        | Code::EndpointNotAllowed
+        | Code::EuResidencyUnavailable
         | Code::Forbidden
         | Code::NotFound
         | Code::RunConflict

@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use rungate::catalog::Catalog;
 use rungate::config::RunAuth;
 use rungate::domain::budget::Amounts;
-use rungate::domain::id::{ReservationId, RunId};
+use rungate::domain::id::{OrganizationId, ReservationId, RunId};
 use rungate::domain::money::Usd;
 use rungate::domain::reservation::{Ask, Authority, CallFacts};
 use rungate::domain::settlement::{Charge, CostSource, UnknownUsage};
@@ -182,7 +182,8 @@ impl App {
         let budgets = self.gateway.ledger.record(id).await.unwrap().unwrap().run.budgets;
         let ask = Ask {
             id: ReservationId::generate(),
-            run: id,
+            organization: OrganizationId::DEFAULT,
+            run: Some(id),
             authority: Authority::RunId,
             budgets,
             amounts: Amounts { usd: usd(cost), tokens: Tokens::new(100), calls: 1 },

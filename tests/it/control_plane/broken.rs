@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use rungate::domain::id::RunId;
+use rungate::domain::id::{KeyId, OrchestratorKeyId, OrganizationId, RunId};
 use rungate::domain::key::TokenHash;
+use rungate::domain::organization::{KeySnapshot, KeyStatus, OrganizationSnapshot, SettingsPatch};
 use rungate::domain::reservation::{Ask, Refusal};
 use rungate::domain::run::{Registration, RunPatch, RunSnapshot, RunStanding, RunState};
+use rungate::ledger::organizations::{
+    BudgetStanding, Credit, KeyRecord, NewKey, OrchestratorKey, OrganizationRecord,
+    OrganizationsError,
+};
 use rungate::ledger::queue::Turn;
 use rungate::ledger::{
-    CallRecord, Close, Grant, Ledger, LedgerError, Page, Registered, RunKey, RunRecord, RunsError,
-    Totals, TotalsQuery,
+    CallRecord, Close, Grant, Ledger, LedgerError, Organizations, Page, Registered, RunKey,
+    RunRecord, RunsError, Totals, TotalsQuery,
 };
 
 #[derive(Default)]
@@ -94,4 +99,122 @@ impl Ledger for Broken {
     }
 
     async fn flush(&self) {}
+}
+
+/// Nothing of it is asked for here.
+#[async_trait]
+impl Organizations for Broken {
+    async fn create_organization(
+        &self,
+        _: OrganizationId,
+        _: String,
+    ) -> Result<OrganizationRecord, OrganizationsError> {
+        Err(gone().into())
+    }
+
+    async fn find_organization(
+        &self,
+        _: OrganizationId,
+    ) -> Result<Option<OrganizationSnapshot>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn organization(
+        &self,
+        _: OrganizationId,
+    ) -> Result<Option<OrganizationRecord>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn organizations(&self, _: Page) -> Result<Vec<OrganizationRecord>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn put_settings(
+        &self,
+        _: OrganizationId,
+        _: SettingsPatch,
+    ) -> Result<OrganizationRecord, OrganizationsError> {
+        Err(gone().into())
+    }
+
+    async fn mint_key(&self, _: NewKey) -> Result<KeyRecord, OrganizationsError> {
+        Err(gone().into())
+    }
+
+    async fn find_key(&self, _: TokenHash) -> Result<Option<KeySnapshot>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn find_key_by_id(&self, _: KeyId) -> Result<Option<KeySnapshot>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn key(&self, _: OrganizationId, _: KeyId) -> Result<Option<KeyRecord>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn keys(&self, _: OrganizationId, _: Page) -> Result<Vec<KeyRecord>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn set_key_status(
+        &self,
+        _: OrganizationId,
+        _: KeyId,
+        _: KeyStatus,
+    ) -> Result<KeyRecord, OrganizationsError> {
+        Err(gone().into())
+    }
+
+    async fn rotate_key(
+        &self,
+        _: OrganizationId,
+        _: KeyId,
+        _: TokenHash,
+        _: String,
+    ) -> Result<KeyRecord, OrganizationsError> {
+        Err(gone().into())
+    }
+
+    async fn mint_orchestrator_key(
+        &self,
+        _: OrchestratorKey,
+    ) -> Result<OrchestratorKey, OrganizationsError> {
+        Err(gone().into())
+    }
+
+    async fn find_orchestrator_key(
+        &self,
+        _: TokenHash,
+    ) -> Result<Option<OrchestratorKey>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn orchestrator_keys(
+        &self,
+        _: OrganizationId,
+    ) -> Result<Vec<OrchestratorKey>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn revoke_orchestrator_key(
+        &self,
+        _: OrganizationId,
+        _: OrchestratorKeyId,
+    ) -> Result<OrchestratorKey, OrganizationsError> {
+        Err(gone().into())
+    }
+
+    async fn add_credit(
+        &self,
+        _: OrganizationId,
+        _: Credit,
+    ) -> Result<BudgetStanding, OrganizationsError> {
+        Err(gone().into())
+    }
+
+    async fn credits(&self, _: OrganizationId, _: Page) -> Result<Vec<Credit>, LedgerError> {
+        Err(gone())
+    }
 }

@@ -190,11 +190,12 @@ fn budgets_are_checked_calls_first_then_tokens_then_dollars() {
             .map(|unit| {
                 let limit =
                     if full.contains(&unit) { Decimal::ZERO } else { amounts.in_unit(unit) };
-                let budget = BudgetRef { id: BudgetId::generate(), unit };
+                let budget = BudgetRef::of_run(BudgetId::generate(), unit);
                 (budget, Balance { limit, ..Balance::default() })
             })
             .collect();
-        assert_eq!(check_budgets(budgets.iter().map(|(a, b)| (a, b)), &amounts), expected);
+        let checked = check_budgets(budgets.iter().map(|(a, b)| (a, b, false)), &amounts);
+        assert_eq!(checked.map_err(|budget| budget.unit), expected);
     };
     check(&[], Ok(()));
     check(&[Unit::Usd], Err(Unit::Usd));

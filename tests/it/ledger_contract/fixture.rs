@@ -123,7 +123,8 @@ impl Run {
     pub(crate) fn ask(&self, cost: &str) -> Ask {
         Ask {
             id: ReservationId::generate(),
-            run: self.id,
+            organization: OrganizationId::DEFAULT,
+            run: Some(self.id),
             authority: Authority::RunId,
             budgets: self.budgets.clone(),
             amounts: amounts(cost, 100),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use rungate::domain::budget::{Balance, Unit};
-use rungate::domain::id::RunId;
+use rungate::domain::budget::{Balance, Scope, Unit};
+use rungate::domain::id::{OrganizationId, RunId};
 use rungate::domain::reservation::{Ask, Authority, Refusal, Reservation};
 use rungate::domain::run::{RunPatch, RunState};
 use rungate::domain::settlement::CostSource;
@@ -26,7 +26,14 @@ pub(crate) async fn check_a_cap_is_reached_exactly(ledger: Arc<dyn Ledger>) {
 
     let full = Balance { limit: dec("1"), spent: dec("0"), reserved: dec("1") };
     let refused = run.refusal(run.ask("0.000000000000000001")).await;
-    assert_eq!(refused, Refusal::Budget { unit: Unit::Usd, balance: full, usd: full });
+    let told = Refusal::Budget {
+        scope: Scope::Run,
+        unit: Unit::Usd,
+        latched: false,
+        balance: full,
+        usd: full,
+    };
+    assert_eq!(refused, told);
     drop(run.admit("0").await.unwrap());
     ledger.flush().await;
 
@@ -70,7 +77,7 @@ pub(crate) async fn check_budgets_are_checked_in_order(ledger: Arc<dyn Ledger>) 
 
     let ask = |cost: &str, tokens| Ask { amounts: amounts(cost, tokens), ..run.ask("0") };
     let refused_by = async |ask| match run.refusal(ask).await {
-        Refusal::Budget { unit, balance, usd } => (unit, numbers(&balance), numbers(&usd)),
+        Refusal::Budget { unit, balance, usd, .. } => (unit, numbers(&balance), numbers(&usd)),
         other => panic!("{other:?}"),
     };
     let _first = run.try_ask(ask("0.5", 100)).await.unwrap();
@@ -122,7 +129,7 @@ pub(crate) async fn check_states_come_before_money(ledger: Arc<dyn Ledger>) {
     let right = Ask { authority: Authority::Token(run.token), ..run.ask("0.1") };
     assert!(run.try_ask(right.clone()).await.is_ok());
     ledger.flush().await;
-    let stranger = Ask { id: run.ask("0").id, run: RunId::random(), ..right };
+    let stranger = Ask { id: run.ask("0").id, run: Some(RunId::random()), ..right };
     assert_eq!(run.refusal(stranger).await, Refusal::RunNotFound);
 }
 
@@ -222,7 +229,9 @@ pub(crate) async fn check_settling_twice_changes_nothing(
     let again = |cost| Settlement {
         reservation: Reservation {
             id: grant.id(),
-            run: run.id,
+            organization: OrganizationId::DEFAULT,
+            run: Some(run.id),
+            key: None,
             attempt: grant.attempt(),
             budgets: snapshot.budgets.clone(),
             amounts: amounts("0.5", 100),

@@ -8,7 +8,7 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use futures_util::future::join_all;
 use rungate::domain::budget::{Amounts, BudgetRef, Unit};
 use rungate::domain::control::AttemptBudget;
-use rungate::domain::id::{Attempt, ReservationId, RunId};
+use rungate::domain::id::{Attempt, OrganizationId, ReservationId, RunId};
 use rungate::domain::key::TokenHash;
 use rungate::domain::money::Usd;
 use rungate::domain::reservation::{Ask, Authority, Refusal};
@@ -192,7 +192,8 @@ impl World {
             let id = ReservationId::generate();
             let asks = known.budgets.as_ref().map(|budgets| Ask {
                 id,
-                run: known.registration.id,
+                organization: OrganizationId::DEFAULT,
+                run: Some(known.registration.id),
                 authority,
                 budgets: budgets.clone(),
                 amounts,

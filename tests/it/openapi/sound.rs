@@ -158,7 +158,7 @@ async fn a_document_is_that_of_its_own_gateway() {
         codes.to_string()
     };
     assert!(codes("429").contains("cost_limit_exceeded"));
-    assert_eq!(codes("402"), "null");
+    assert!(!codes("402").contains("cost_limit_exceeded"));
     gateway.stop().await;
 }
 

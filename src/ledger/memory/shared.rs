@@ -1,0 +1,194 @@
+//! The budgets that calls of several runs meet on, in all their windows, and the keys and
+//! organizations that they are of.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+use crate::domain::budget::{Amounts, Balance, BudgetRef, Scope, Unit, Window};
+use crate::domain::id::{BudgetId, KeyId, OrchestratorKeyId, OrganizationId};
+use crate::domain::key::TokenHash;
+use crate::domain::organization::KeyStatus;
+use crate::domain::reservation::{Authority, Refusal};
+
+use super::super::organizations::{
+    BudgetStanding, Credit, KeyRecord, OrchestratorKey, OrganizationRecord,
+};
+use super::used::sum;
+
+/// Everything of organizations.
+pub(super) struct Shared {
+    pub(super) organizations: BTreeMap<OrganizationId, OrganizationRecord>,
+    pub(super) keys: BTreeMap<KeyId, KeyRecord>,
+    pub(super) orchestrators: BTreeMap<OrchestratorKeyId, OrchestratorKey>,
+    pub(super) credits: BTreeMap<OrganizationId, Vec<Credit>>,
+    shelves: HashMap<BudgetId, Shelf>,
+}
+
+/// A budget with its windows, by their first day; a lifetime has one without.
+struct Shelf {
+    budget: BudgetRef,
+    scope_id: Uuid,
+    limit: Decimal,
+    rows: BTreeMap<Option<NaiveDate>, Row>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Row {
+    balance: Balance,
+    latched: bool,
+    waiting: bool,
+}
+
+/// Where an amount was taken.
+pub(super) type Place = (BudgetId, Option<NaiveDate>);
+
+impl Default for Shared {
+    fn default() -> Self {
+        let default = OrganizationRecord {
+            organization: crate::domain::organization::OrganizationSnapshot {
+                id: OrganizationId::DEFAULT,
+                settings: None,
+                budgets: Vec::new(),
+                version: 0,
+            },
+            name: "default".to_owned(),
+            created_at: DateTime::UNIX_EPOCH,
+            standings: Vec::new(),
+        };
+        Self {
+            organizations: BTreeMap::from([(OrganizationId::DEFAULT, default)]),
+            keys: BTreeMap::new(),
+            orchestrators: BTreeMap::new(),
+            credits: BTreeMap::new(),
+            shelves: HashMap::new(),
+        }
+    }
+}
+
+impl Shelf {
+    fn current(&mut self, now: DateTime<Utc>) -> (Option<NaiveDate>, &mut Row) {
+        let first = self.budget.window.first_day(now);
+        // An open circuit stays open over the turn.
+        let before = self.rows.range(..first).next_back().is_some_and(|(_, row)| row.latched);
+        let limit = self.limit;
+        let row = self.rows.entry(first).or_insert_with(|| Row {
+            balance: Balance { limit, ..Balance::default() },
+            latched: before,
+            waiting: false,
+        });
+        (first, row)
+    }
+}
+
+impl Shared {
+    /// Whether the key is good, and for a run of that organization.
+    pub(super) fn check_key(
+        &self,
+        authority: Authority,
+        run_of: Option<OrganizationId>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
+        let Authority::Key(id, hash) = authority else { return Ok(()) };
+        let key = self.keys.get(&id).map(|record| &record.key);
+        let good = key.filter(|key| {
+            let expired = key.terms.expires_at.is_some_and(|expiry| now >= expiry);
+            key.status == KeyStatus::Active && key.hash == hash && !expired
+        });
+        let key = good.ok_or(Refusal::InvalidKey)?;
+        if run_of.is_some_and(|organization| organization != key.organization) {
+            return Err(Refusal::RunNotFound);
+        }
+        Ok(())
+    }
+
+    pub(super) fn key_of(&self, hash: TokenHash) -> Option<&KeyRecord> {
+        self.keys.values().find(|record| record.key.hash == hash)
+    }
+
+    /// Gives a scope a budget.
+    pub(super) fn open(
+        &mut self,
+        scope_id: Uuid,
+        (scope, unit, window): (Scope, Unit, Window),
+        limit: Decimal,
+    ) -> BudgetRef {
+        let budget = BudgetRef { id: BudgetId::generate(), scope, unit, window };
+        let shelf = Shelf { budget, scope_id, limit, rows: BTreeMap::new() };
+        self.shelves.insert(budget.id, shelf);
+        budget
+    }
+
+    /// Where a budget stands in its current window.
+    pub(super) fn standing(
+        &mut self,
+        budget: &BudgetRef,
+        now: DateTime<Utc>,
+    ) -> Option<BudgetStanding> {
+        let shelf = self.shelves.get_mut(&budget.id)?;
+        let (first, row) = shelf.current(now);
+        let since = first.and_then(|day| day.and_hms_opt(0, 0, 0)).map(|at| at.and_utc());
+        Some(BudgetStanding { budget: *budget, since, balance: row.balance, latched: row.latched })
+    }
+
+    /// Sets a limit, of the current window too, and opens or shuts its circuit.
+    pub(super) fn set_limit(
+        &mut self,
+        budget: BudgetId,
+        limit: Option<Decimal>,
+        reset: bool,
+        now: DateTime<Utc>,
+    ) {
+        let Some(shelf) = self.shelves.get_mut(&budget) else { return };
+        let limit = limit.unwrap_or(shelf.limit);
+        shelf.limit = limit;
+        let circuit = shelf.budget.scope == Scope::Organization;
+        let (_, row) = shelf.current(now);
+        row.balance.limit = limit;
+        row.latched = circuit && (row.balance.spent >= limit || row.latched && !reset);
+    }
+
+    /// Takes an amount, which fits.
+    pub(super) fn take(
+        &mut self,
+        budgets: &[BudgetRef],
+        amounts: &Amounts,
+        now: DateTime<Utc>,
+    ) -> Vec<Place> {
+        let mut places = Vec::with_capacity(budgets.len());
+        for budget in budgets {
+            let Some(shelf) = self.shelves.get_mut(&budget.id) else { continue };
+            let (first, row) = shelf.current(now);
+            row.balance.reserved = sum(row.balance.reserved, amounts.in_unit(budget.unit));
+            places.push((budget.id, first));
+        }
+        places
+    }
+
+    /// A call waits for what is reserved on this budget.
+    pub(super) fn wait_for(&mut self, budget: &BudgetRef, now: DateTime<Utc>) {
+        if let Some(shelf) = self.shelves.get_mut(&budget.id) {
+            let (_, row) = shelf.current(now);
+            row.waiting |= !row.balance.reserved.is_zero();
+        }
+    }
+
+    /// Frees what was taken and books what was spent. Answers for whose budgets somebody waits.
+    pub(super) fn book(&mut self, places: &[Place], held: &Amounts, spent: &Amounts) -> Vec<Uuid> {
+        let mut awaited = Vec::new();
+        for (id, first) in places {
+            let Some(shelf) = self.shelves.get_mut(id) else { continue };
+            let (unit, scope) = (shelf.budget.unit, shelf.budget.scope);
+            let Some(row) = shelf.rows.get_mut(first) else { continue };
+            row.balance.reserved = sum(row.balance.reserved, -held.in_unit(unit));
+            row.balance.spent = sum(row.balance.spent, spent.in_unit(unit));
+            row.latched |= scope == Scope::Organization && row.balance.spent >= row.balance.limit;
+            if std::mem::take(&mut row.waiting) {
+                awaited.push(shelf.scope_id);
+            }
+        }
+        awaited
+    }
+}

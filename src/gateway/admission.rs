@@ -5,14 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use rust_decimal::Decimal;
 
 use crate::catalog::{Catalog, Target};
 use crate::domain::bound::{OutputLimits, input_bound, output_bound};
-use crate::domain::budget::{Amounts, Balance, Unit};
-use crate::domain::fault::{Code, Fault, MoneyFacts};
+use crate::domain::budget::{Amounts, Balance, Scope, Unit};
+use crate::domain::fault::{Code, Fault};
 use crate::domain::id::ReservationId;
-use crate::domain::money::Usd;
 use crate::domain::policy::{Step, Wanted};
 use crate::domain::price::Caching;
 use crate::domain::reservation::{Ask, CallFacts, Refusal};
@@ -27,6 +25,7 @@ use crate::upstream::Client;
 use super::caller::{Caller, invalid_key, run_not_found};
 use super::counting::Prompt;
 use super::directory::KnownRun;
+use super::refused::Refused;
 use super::{Gateway, draining, unavailable};
 
 /// How often whoever waits for money asks again without having been woken.
@@ -153,13 +152,19 @@ impl Attempt<'_> {
                 Ok(grant) => return Ok(self.admitted(grant, amounts, turn)),
                 Err(Refusal::Behind { usd }) => {
                     run.set_balance(usd);
-                    self.refuse_hopeless(&usd).await?;
+                    if run.named().is_some() {
+                        self.refuse_hopeless(&usd).await?;
+                    }
                     self.until_head(&turn).await?;
                 }
-                Err(Refusal::Budget { unit, balance, usd, .. }) => {
+                Err(Refusal::Budget { scope, unit, latched, balance, usd }) => {
                     run.set_balance(usd);
+                    let refused = Refused { scope, unit, balance, usd };
+                    if latched {
+                        return Err(self.refuse(&refused, false));
+                    }
                     if !self.count().await {
-                        self.step(unit, &balance, &usd, &turn).await?;
+                        self.step(&refused, &turn).await?;
                     }
                 }
                 Err(Refusal::RunNotActive(state)) => {
@@ -198,9 +203,9 @@ impl Attempt<'_> {
         Ok(Ask {
             id: ReservationId::generate(),
             organization: caller.run.terms.organization,
-            run: Some(caller.run.id),
+            run: caller.run.named(),
             authority: caller.authority,
-            budgets: caller.run.budgets(),
+            budgets: caller.budgets(),
             amounts,
             facts: CallFacts {
                 request_id: (*request_id).to_owned(),
@@ -224,7 +229,9 @@ impl Attempt<'_> {
         if hopeless(&self.wanted) {
             self.count().await;
             if hopeless(&self.wanted) {
-                return Err(self.refuse(Unit::Usd, usd, false));
+                let (balance, usd) = (*usd, *usd);
+                let refused = Refused { scope: Scope::Run, unit: Unit::Usd, balance, usd };
+                return Err(self.refuse(&refused, false));
             }
         }
         Ok(())
@@ -257,22 +264,16 @@ impl Attempt<'_> {
     }
 
     /// Does what the policy says after a budget refused.
-    async fn step(
-        &mut self,
-        unit: Unit,
-        balance: &Balance,
-        usd: &Balance,
-        turn: &Turn,
-    ) -> Result<(), Fault> {
+    async fn step(&mut self, refused: &Refused, turn: &Turn) -> Result<(), Fault> {
         let left = self.left_of(self.gateway.policy.admission_wait);
-        match self.wanted.after_refusal(unit, balance, !left.is_zero()) {
+        match self.wanted.after_refusal(refused.unit, &refused.balance, !left.is_zero()) {
             Step::Wait => {
                 self.output = self.wanted.output;
                 let _woken = tokio::time::timeout(left.min(MONEY_POLL), turn.woken()).await;
                 Ok(())
             }
             Step::Retry | Step::Clamp(_) if self.retries >= MAX_RETRIES => {
-                Err(self.refuse(unit, usd, true))
+                Err(self.refuse(refused, true))
             }
             Step::Retry => {
                 self.retries += 1;
@@ -283,8 +284,8 @@ impl Attempt<'_> {
                 self.output = output;
                 Ok(())
             }
-            Step::RefuseSpent => Err(self.refuse(unit, usd, false)),
-            Step::RefuseReserved => Err(self.refuse(unit, usd, true)),
+            Step::RefuseSpent => Err(self.refuse(refused, false)),
+            Step::RefuseReserved => Err(self.refuse(refused, true)),
         }
     }
 
@@ -320,49 +321,9 @@ impl Attempt<'_> {
     }
 
     /// The refusal, with its numbers and what helps.
-    fn refuse(&self, unit: Unit, usd: &Balance, only_reserved: bool) -> Fault {
+    fn refuse(&self, refused: &Refused, only_reserved: bool) -> Fault {
         let worst = self.wanted.amounts(self.wanted.smallest_output()).unwrap_or_default();
-        let amount = |decimal: Decimal| Usd::from_decimal(decimal.normalize()).unwrap_or_default();
-        let facts = MoneyFacts {
-            limit: Usd::from_decimal(usd.limit).unwrap_or_default(),
-            spent: amount(usd.spent),
-            reserved: amount(usd.reserved),
-            worst_case: worst.usd,
-        };
-        let fault = match (unit, only_reserved) {
-            (Unit::Usd, true) => Fault::new(
-                Code::BudgetReserved,
-                format!(
-                    "This call can cost up to ${}. Calls in flight have reserved ${} of the run's \
-                     cap of ${}; try again when they have ended.",
-                    facts.worst_case, facts.reserved, facts.limit
-                ),
-            )
-            .retry_after(1),
-            (Unit::Usd, false) => Fault::new(
-                Code::CostLimitExceeded,
-                format!(
-                    "This call can cost up to ${}, and the run has ${} left of its cap of ${}. Ask \
-                     for fewer output tokens or send a shorter prompt, if anything is left.",
-                    facts.worst_case,
-                    amount(usd.unspent()),
-                    facts.limit
-                ),
-            ),
-            (Unit::Tokens, _) => Fault::new(
-                Code::TokenCeilingExceeded,
-                format!(
-                    "This call can take up to {} tokens, which is more than the run has left. Ask \
-                     for fewer output tokens or send a shorter prompt.",
-                    worst.tokens
-                ),
-            ),
-            (Unit::Calls, _) => Fault::new(
-                Code::CallLimitExceeded,
-                "The run has made as many calls as it may. Finish with what you have.",
-            ),
-        };
-        fault.money(facts)
+        refused.fault(&worst, only_reserved, self.call.caller)
     }
 }
 

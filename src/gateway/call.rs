@@ -25,6 +25,7 @@ use crate::protocol::translate::Translation;
 use super::admission::{Admitted, closed, expired};
 use super::caller::{Caller, invalid_key, run_not_found};
 use super::directory::KnownRun;
+use super::payers::{KnownKey, budgets_of};
 use super::pricing::Pricing;
 use super::{Busy, Gateway, Work};
 
@@ -88,6 +89,7 @@ pub struct OpenCall {
     gateway: Arc<Gateway>,
     catalog: Arc<Catalog>,
     endpoint: &'static str,
+    key: Option<Arc<KnownKey>>,
     authority: Authority,
     turn: Arc<Turn>,
     attempt: Attempt,
@@ -117,7 +119,7 @@ impl OpenCall {
     ) -> Box<Self> {
         let busy = Busy::with(&gateway, Work::Call);
         let Admitted { catalog, grant, terms, caching, turn, requested_model, .. } = admitted;
-        let Caller { run, authority } = caller;
+        let Caller { run, key, authority } = caller;
         Box::new(Self {
             cut: run.cut_token(grant.attempt()),
             run,
@@ -133,6 +135,7 @@ impl OpenCall {
             gateway,
             catalog,
             endpoint,
+            key,
             authority,
             turn,
             terms,
@@ -195,9 +198,9 @@ impl OpenCall {
         Ask {
             id: ReservationId::generate(),
             organization: self.run.terms.organization,
-            run: Some(self.run.id),
+            run: self.run.named(),
             authority: self.authority,
-            budgets: self.run.budgets(),
+            budgets: budgets_of(&self.run, self.key.as_deref()),
             amounts: self.terms.reserved,
             facts: CallFacts {
                 request_id: self.request_id.clone(),
@@ -304,7 +307,8 @@ impl OpenCall {
     fn tell(&self, charge: &Charge, status: u16, latency_ms: u64) {
         tracing::info!(
             request.id = %self.request_id,
-            run.id = %self.run.id,
+            run.id = self.run.named().map(tracing::field::display),
+            key.id = self.key.as_ref().map(|key| tracing::field::display(key.id)),
             run.attempt = self.attempt.number(),
             call.id = %self.id,
             model = %self.target.model,

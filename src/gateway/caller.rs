@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::RunAuth;
+use crate::domain::budget::BudgetRef;
 use crate::domain::fault::{Code, Fault};
 use crate::domain::id::RunId;
 use crate::domain::key::{Credential, TokenHash};
@@ -12,6 +13,7 @@ use crate::domain::reservation::Authority;
 use crate::limits::bodies::Owner;
 
 use super::directory::{KnownRun, NotFound};
+use super::payers::{KnownKey, budgets_of};
 use super::{Gateway, Mode, unavailable};
 
 /// What a request brought to show who it is. Nothing of it has been believed yet.
@@ -31,6 +33,8 @@ pub enum Identity {
     Token(Arc<KnownRun>, TokenHash),
     /// A run's id, where a key would stand.
     RunId(Arc<KnownRun>),
+    /// An inference key.
+    Key(Arc<KnownKey>, TokenHash),
     /// None, where none is needed.
     Anonymous,
 }
@@ -40,6 +44,7 @@ impl Identity {
     pub fn owner(&self) -> Owner {
         match self {
             Self::Token(run, _) | Self::RunId(run) => Owner::Run(Arc::clone(&run.bodies)),
+            Self::Key(key, _) => Owner::Run(Arc::clone(&key.account.bodies)),
             Self::Anonymous => Owner::Anonymous,
         }
     }
@@ -48,18 +53,31 @@ impl Identity {
 /// A call's run, and by what right it is called for.
 #[derive(Clone)]
 pub struct Caller {
-    /// The run.
+    /// The run, or what its key calls without one.
     pub run: Arc<KnownRun>,
+    /// The key that it is called with, if it is one.
+    pub key: Option<Arc<KnownKey>>,
     /// The right, to be checked by the ledger.
     pub authority: Authority,
+}
+
+impl Caller {
+    fn of_run(run: Arc<KnownRun>, authority: Authority) -> Self {
+        Self { run, key: None, authority }
+    }
+
+    /// The budgets that its calls fall under, in the order of checking.
+    pub fn budgets(&self) -> Vec<BudgetRef> {
+        budgets_of(&self.run, self.key.as_deref())
+    }
 }
 
 /// One body for every credential that is not good, whatever is wrong with it.
 pub fn invalid_key() -> Fault {
     Fault::new(
         Code::InvalidKey,
-        "This credential is not valid here. Send the token that this run was given, as \
-         `Authorization: Bearer …`.",
+        "This credential is not valid here. Send the token that this run was given, or an \
+         inference key, as `Authorization: Bearer …`.",
     )
 }
 
@@ -107,6 +125,12 @@ impl Gateway {
                 .map_err(not_found)?
                 .filter(|run| self.bare_id_is_enough(run))
                 .map(Identity::RunId),
+            Some(Credential::InferenceKey(hash)) if self.mode == Mode::Serve => self
+                .directory
+                .by_key(hash, self.stranger(presented))
+                .await
+                .map_err(not_found)?
+                .map(|key| Identity::Key(key, hash)),
             Some(Credential::InferenceKey(_) | Credential::Foreign(_)) => None,
         };
         match (found, credential, self.mode) {
@@ -142,14 +166,41 @@ impl Gateway {
             named = Some(id);
         }
         let caller = match identity {
-            Identity::Token(run, hash) => Caller { run, authority: Authority::Token(hash) },
-            Identity::RunId(run) => Caller { run, authority: Authority::RunId },
+            Identity::Token(run, hash) => Caller::of_run(run, Authority::Token(hash)),
+            Identity::RunId(run) => Caller::of_run(run, Authority::RunId),
+            Identity::Key(key, hash) => return self.with_key(key, hash, named, presented).await,
             Identity::Anonymous => return self.anonymous(named, presented).await,
         };
         if named.is_some_and(|id| id != caller.run.id) {
             return Err(mismatch());
         }
         Ok(caller)
+    }
+
+    /// A call with a key: for a run of the key's organization, or for none.
+    async fn with_key(
+        &self,
+        key: Arc<KnownKey>,
+        hash: TokenHash,
+        named: Option<RunId>,
+        presented: &Presented,
+    ) -> Result<Caller, Fault> {
+        let authority = Authority::Key(key.id, hash);
+        let Some(id) = named else {
+            if key.heard().terms.require_run {
+                return Err(run_required());
+            }
+            let run = Arc::clone(&key.account);
+            return Ok(Caller { run, key: Some(key), authority });
+        };
+        let found = self.directory.by_id(id, self.stranger(presented)).await.map_err(not_found)?;
+        let own = |run: &Arc<KnownRun>| run.terms.organization == key.heard().organization;
+        let run = found.filter(own).ok_or_else(run_not_found)?;
+        // A key is good for its organization; a run that wants its own token wants no less here.
+        if !self.bare_id_is_enough(&run) {
+            return Err(invalid_key());
+        }
+        Ok(Caller { run, key: Some(key), authority })
     }
 
     /// The address whose questions in vain are counted. In dev mode nobody is a stranger.
@@ -162,20 +213,13 @@ impl Gateway {
         named: Option<RunId>,
         presented: &Presented,
     ) -> Result<Caller, Fault> {
-        let id = named.or(self.default_run).ok_or_else(|| {
-            Fault::new(
-                Code::RunIdRequired,
-                "Nothing names a run. Send its token as `Authorization: Bearer …`, its id in the \
-                 header `X-Run-Id`, or `run_id` in the body.",
-            )
-            .param("run_id")
-        })?;
+        let id = named.or(self.default_run).ok_or_else(run_required)?;
         let found = self.directory.by_id(id, self.stranger(presented)).await.map_err(not_found)?;
         let run = found.ok_or_else(run_not_found)?;
         if !self.bare_id_is_enough(&run) {
             return Err(invalid_key());
         }
-        Ok(Caller { run, authority: Authority::RunId })
+        Ok(Caller::of_run(run, Authority::RunId))
     }
 
     /// A developer's gateway takes any id, whatever RUN_AUTH says. But a run that was registered
@@ -205,6 +249,15 @@ fn too_many_strangers(wait: Duration) -> Fault {
         ),
     )
     .retry_after(seconds)
+}
+
+fn run_required() -> Fault {
+    Fault::new(
+        Code::RunIdRequired,
+        "Nothing names a run. Send its token as `Authorization: Bearer …`, its id in the header \
+         `X-Run-Id`, or `run_id` in the body.",
+    )
+    .param("run_id")
 }
 
 fn mismatch() -> Fault {

@@ -19,7 +19,8 @@ use super::admission::{STATE_POLL, closed, expired, not_active};
 use super::caller::{Caller, invalid_key, run_not_found};
 use super::counting::Prompt;
 use super::inference::{ModelCall, Standing};
-use super::{Busy, Gateway, Work, draining, unavailable};
+use super::route::check_endpoint;
+use super::{Gateway, draining, unavailable};
 
 /// How many tokens an input has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,15 +44,12 @@ impl Gateway {
         mut call: ModelCall<'_>,
         standing: &mut Standing,
     ) -> Result<InputTokens, Fault> {
-        let _busy = Busy::with(self, Work::Request);
-        if self.is_draining() {
-            return Err(draining());
-        }
+        let _busy = self.take_in()?;
         let body = std::mem::take(&mut call.body);
         let parse = || Request::parse_count(&body);
         let (identity, request) = self.understand(call.presented, standing, parse).await?;
         let caller = self.name_run(identity, call.presented, &request.run_names).await?;
-        standing.run = Some(caller.run.id);
+        standing.run = caller.run.named();
         let counted = self.counted(client, &call, (request, body), &caller, standing).await;
         standing.balance = caller.run.balance();
         counted.inspect_err(|fault| self.refusals.count(caller.run.id, fault.code()))
@@ -65,7 +63,8 @@ impl Gateway {
         caller: &Caller,
         standing: &mut Standing,
     ) -> Result<InputTokens, Fault> {
-        let target = self.route(&self.catalog(), &asked.0, &caller.run)?;
+        check_endpoint(call.endpoint, caller)?;
+        let target = self.route(&self.catalog(), &asked.0, caller)?;
         let (request, _) = self.spoken(call, asked, &target, caller)?;
         let _permit = self.enter(&caller.run, standing).await?;
         self.until_open(caller).await?;
@@ -84,7 +83,16 @@ impl Gateway {
     /// Waits until the run may call models, as a call of it would. There is no reservation to be
     /// refused, so the ledger is asked for the run's state.
     async fn until_open(&self, caller: &Caller) -> Result<(), Fault> {
-        let Caller { run, authority } = caller;
+        let Caller { run, key, authority } = caller;
+        if let Some(key) = key {
+            self.directory.refresh_key(key.id).await.map_err(unavailable)?;
+            if !key.admits(*authority) {
+                return Err(invalid_key());
+            }
+            if run.named().is_none() {
+                return Ok(());
+            }
+        }
         let began = Instant::now();
         loop {
             if self.is_draining() {

@@ -3,179 +3,32 @@
 //!
 //! Nothing is admitted on what stands here. The ledger decides; this only saves it questions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
-use rust_decimal::Decimal;
-use tokio::sync::{Notify, Semaphore};
+use parking_lot::RwLock;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::domain::budget::{Balance, BudgetRef};
-use crate::domain::control::AttemptBudget;
-use crate::domain::id::{Attempt, RunId};
+use crate::domain::id::RunId;
 use crate::domain::key::TokenHash;
-use crate::domain::money::Usd;
-use crate::domain::run::{RunSnapshot, RunStanding, RunTerms};
-use crate::ledger::queue::RunQueue;
+use crate::domain::run::RunSnapshot;
 use crate::ledger::{Ledger, LedgerError, RunKey};
-use crate::limits::bodies::Bytes;
 use crate::limits::strangers::Strangers;
-use crate::limits::{Concurrency, RequestRate};
 
-/// How long a run that nobody calls for is remembered.
-const FORGET_AFTER: Duration = Duration::from_secs(600);
-
-/// A run that this gateway has met.
-pub struct KnownRun {
-    /// Its id.
-    pub id: RunId,
-    /// What never changes.
-    pub terms: RunTerms,
-    /// The order of its calls.
-    pub queue: Arc<RunQueue>,
-    /// The number of its calls.
-    pub concurrency: Arc<Concurrency>,
-    /// The number of its readings of its usage.
-    pub reads: Arc<Concurrency>,
-    /// The bytes of its large bodies.
-    pub bodies: Arc<Bytes>,
-    /// The pace of its calls, if it has a limit.
-    pub rate: Option<RequestRate>,
-    /// Only one of its prompts is counted at a time.
-    pub counting: Arc<tokio::sync::Mutex<()>>,
-    changed: Notify,
-    standing: RwLock<RunStanding>,
-    budgets: RwLock<Vec<BudgetRef>>,
-    cuts: Mutex<BTreeMap<Attempt, CancellationToken>>,
-    balance: Mutex<Option<Balance>>,
-    last_used: Mutex<Instant>,
-    halt: CancellationToken,
-}
-
-impl KnownRun {
-    fn new(snapshot: RunSnapshot, halt: CancellationToken) -> Self {
-        let rate = snapshot.terms.requests_per_minute.and_then(NonZeroU32::new);
-        Self {
-            id: snapshot.id,
-            terms: snapshot.terms,
-            queue: Arc::default(),
-            concurrency: Arc::default(),
-            reads: Arc::default(),
-            bodies: Arc::default(),
-            rate: rate.map(RequestRate::per_minute),
-            counting: Arc::default(),
-            changed: Notify::new(),
-            standing: RwLock::new(snapshot.standing),
-            budgets: RwLock::new(snapshot.budgets),
-            cuts: Mutex::default(),
-            balance: Mutex::default(),
-            last_used: Mutex::new(Instant::now()),
-            halt,
-        }
-    }
-
-    /// What was last heard of the run.
-    pub fn standing(&self) -> RunStanding {
-        *self.standing.read()
-    }
-
-    /// The rows of the budgets that its current attempt spends from, as last heard.
-    pub fn budgets(&self) -> Vec<BudgetRef> {
-        self.budgets.read().clone()
-    }
-
-    /// Completes at the next change that is heard of.
-    pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
-        self.changed.notified()
-    }
-
-    /// What cuts the calls of an attempt. Already cancelled if the attempt is over.
-    pub fn cut_token(&self, attempt: Attempt) -> CancellationToken {
-        // Under the lock that an update takes as well: none falls in between.
-        let mut cuts = self.cuts.lock();
-        let standing = self.standing();
-        let over = standing.attempt > attempt || (standing.attempt == attempt && standing.cut);
-        let token = cuts.entry(attempt).or_insert_with(|| self.halt.child_token()).clone();
-        drop(cuts);
-        if over {
-            token.cancel();
-        }
-        token
-    }
-
-    /// Takes in what was found out about the run.
-    fn learn(&self, snapshot: RunSnapshot) {
-        if snapshot.standing.version >= self.standing().version {
-            *self.budgets.write() = snapshot.budgets;
-        }
-        self.update(snapshot.standing);
-    }
-
-    /// Whether a call of an attempt spends from the budgets that are current.
-    fn is_current(&self, attempt: Attempt, standing: &RunStanding) -> bool {
-        let shared = self.terms.control.attempt_budget == AttemptBudget::Shared;
-        shared || attempt == standing.attempt
-    }
-
-    /// Takes in what was heard of the run: cuts what is to be cut, wakes who waits.
-    fn update(&self, heard: RunStanding) {
-        let mut cuts = self.cuts.lock();
-        {
-            let mut standing = self.standing.write();
-            if heard.version < standing.version {
-                return;
-            }
-            if !self.is_current(standing.attempt, &heard) {
-                *self.balance.lock() = None;
-            }
-            *standing = heard;
-        }
-        cuts.retain(|attempt, token| {
-            let over = *attempt < heard.attempt;
-            if over || (*attempt == heard.attempt && heard.cut) {
-                token.cancel();
-            }
-            !over
-        });
-        drop(cuts);
-        self.changed.notify_waiters();
-        self.queue.wake_head();
-    }
-
-    /// The run's dollars as this gateway knows them; `None` before it has asked the ledger.
-    pub fn balance(&self) -> Option<Balance> {
-        *self.balance.lock()
-    }
-
-    /// Takes in a balance that the ledger answered.
-    pub fn set_balance(&self, balance: Balance) {
-        *self.balance.lock() = Some(balance);
-    }
-
-    /// Takes in that a reservation of `reserved` became a cost of an attempt.
-    pub fn note_settled(&self, attempt: Attempt, reserved: Usd, cost: Usd) {
-        if !self.is_current(attempt, &self.standing()) {
-            return;
-        }
-        let mut known = self.balance.lock();
-        let Some(balance) = known.as_mut() else { return };
-        balance.spent = balance.spent.saturating_add(cost.decimal()).normalize();
-        let rest = balance.reserved.saturating_sub(reserved.decimal());
-        balance.reserved = rest.max(Decimal::ZERO).normalize();
-    }
-}
+pub use super::known::KnownRun;
+use super::payers::{KnownOrganization, Payers};
 
 /// All runs that this gateway has met.
 pub struct Directory {
-    ledger: Arc<dyn Ledger>,
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) payers: Payers,
     runs: RwLock<HashMap<RunId, Arc<KnownRun>>>,
     tokens: RwLock<HashMap<TokenHash, RunId>>,
-    halt: CancellationToken,
+    pub(super) halt: CancellationToken,
     lookups: Semaphore,
     strangers: Strangers,
 }
@@ -202,6 +55,7 @@ impl Directory {
     pub fn new(ledger: Arc<dyn Ledger>, halt: CancellationToken) -> Self {
         Self {
             ledger,
+            payers: Payers::default(),
             runs: RwLock::default(),
             tokens: RwLock::default(),
             halt,
@@ -261,22 +115,28 @@ impl Directory {
 
     /// Money of a run, a key or an organization became free.
     pub fn wake(&self, whose: Uuid) {
-        if let Some(known) = self.runs.read().get(&RunId::from_uuid(whose)) {
-            known.queue.wake_head();
+        let run = self.runs.read().get(&RunId::from_uuid(whose)).cloned();
+        match run {
+            Some(known) => known.queue.wake_head(),
+            None => self.wake_shared(whose),
         }
+    }
+
+    /// All runs, and what keys call without one.
+    pub(super) fn accounts(&self) -> Vec<Arc<KnownRun>> {
+        let mut all: Vec<_> = self.runs.read().values().cloned().collect();
+        all.extend(self.key_accounts());
+        all
     }
 
     /// Something changed that every waiting call has to hear of.
     pub fn wake_all(&self) {
-        for known in self.runs.read().values() {
-            known.changed.notify_waiters();
-            known.queue.wake_head();
-        }
+        self.accounts().iter().for_each(|known| known.wake());
     }
 
     /// How many calls wait for money, over all runs.
     pub fn waiting(&self) -> usize {
-        self.runs.read().values().map(|known| known.queue.waiting()).sum()
+        self.accounts().iter().map(|known| known.queue.waiting()).sum()
     }
 
     /// The ids of all runs that have calls under way here.
@@ -322,65 +182,77 @@ impl Directory {
     pub fn forget_idle(&self) {
         self.strangers.forget(Instant::now());
         let mut runs = self.runs.write();
-        runs.retain(|_, known| {
-            Arc::strong_count(known) > 1 || known.last_used.lock().elapsed() < FORGET_AFTER
-        });
+        runs.retain(|_, known| Arc::strong_count(known) > 1 || !known.is_idle());
         self.tokens
             .write()
             .retain(|hash, id| runs.get(id).is_some_and(|known| known.standing().token == *hash));
+        drop(runs);
+        self.forget_idle_keys();
     }
 
     /// The run of this id, if it was met.
     pub fn known(&self, id: RunId) -> Option<Arc<KnownRun>> {
         let known = self.runs.read().get(&id).cloned()?;
-        *known.last_used.lock() = Instant::now();
+        known.touch();
         Some(known)
     }
 
-    /// Asks the ledger about somebody who was not met. Anybody can make us ask, so only a few ask
-    /// at once and never take the connections that orchestrators need, and no address asks in vain
-    /// for long.
     async fn look_up(
         &self,
         key: RunKey,
         from: Option<IpAddr>,
     ) -> Result<Option<Arc<KnownRun>>, NotFound> {
+        let met = || match key {
+            RunKey::Id(id) => self.known(id),
+            RunKey::Token(hash) => self.known_by_token(hash),
+        };
+        self.ask_for_stranger(from, met, async {
+            let Some(snapshot) = self.ledger.find(key).await? else { return Ok(None) };
+            let payer = self.organization(snapshot.terms.organization).await?;
+            if let RunKey::Token(hash) = key {
+                self.tokens.write().insert(hash, snapshot.id);
+            }
+            Ok(Some(self.meet(snapshot, payer)))
+        })
+        .await
+    }
+
+    /// Asks the ledger about somebody who was not met. Anybody can make us ask, so only a few ask
+    /// at once and never take the connections that orchestrators need, and no address asks in vain
+    /// for long.
+    pub(super) async fn ask_for_stranger<T>(
+        &self,
+        from: Option<IpAddr>,
+        met: impl Fn() -> Option<T>,
+        ask: impl Future<Output = Result<Option<T>, LedgerError>>,
+    ) -> Result<Option<T>, NotFound> {
         let look = |address| self.strangers.check(address, Instant::now());
         from.map_or(Ok(()), look).map_err(NotFound::TooMany)?;
         let _place = self.lookups.acquire().await;
         // Meanwhile somebody may have asked the same.
-        let met = match key {
-            RunKey::Id(id) => self.known(id),
-            RunKey::Token(hash) => self.known_by_token(hash),
-        };
-        if met.is_some() {
-            return Ok(met);
+        if let Some(met) = met() {
+            return Ok(Some(met));
         }
         // Taken only now, so that a crowd of newcomers who wait here is no crowd of strangers.
         let take = |address| self.strangers.take(address, Instant::now());
         let question = from.map(take).transpose().map_err(NotFound::TooMany)?;
-        let found = self.ledger.find(key).await;
+        let found = ask.await;
         // A ledger that is away is not the address's fault either.
         if !matches!(found, Ok(None))
             && let Some(question) = question
         {
             question.give_back();
         }
-        Ok(found.map_err(NotFound::Ledger)?.map(|snapshot| {
-            if let RunKey::Token(hash) = key {
-                self.tokens.write().insert(hash, snapshot.id);
-            }
-            self.meet(snapshot)
-        }))
+        found.map_err(NotFound::Ledger)
     }
 
-    fn meet(&self, snapshot: RunSnapshot) -> Arc<KnownRun> {
+    fn meet(&self, snapshot: RunSnapshot, payer: Arc<KnownOrganization>) -> Arc<KnownRun> {
         let mut runs = self.runs.write();
         if let Some(known) = runs.get(&snapshot.id) {
             known.learn(snapshot);
             return Arc::clone(known);
         }
-        let known = Arc::new(KnownRun::new(snapshot, self.halt.clone()));
+        let known = Arc::new(KnownRun::new(snapshot, payer, self.halt.clone()));
         runs.insert(known.id, Arc::clone(&known));
         known
     }

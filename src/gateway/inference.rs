@@ -28,7 +28,7 @@ use super::call::{Failed, InputCount, OpenCall};
 use super::caller::{Caller, Identity, Presented};
 use super::directory::KnownRun;
 use super::exchange::{Answer, exchange};
-use super::route::not_configured;
+use super::route::{check_endpoint, not_configured};
 use super::streamed::{self, Streamed};
 use super::{Gateway, failure, unavailable};
 
@@ -112,7 +112,7 @@ impl Gateway {
         let parse = || Request::parse(call.format, body.clone());
         let (identity, mut request) = self.understand(call.presented, standing, parse).await?;
         let caller = self.name_run(identity, call.presented, &request.run_names).await?;
-        standing.run = Some(caller.run.id);
+        standing.run = caller.run.named();
         request.set_run(caller.run.id);
         let run = Arc::clone(&caller.run);
         let served = self.serve(client, &call, (request, body), caller, standing).await;
@@ -174,8 +174,9 @@ impl Gateway {
         caller: &Caller,
         standing: &mut Standing,
     ) -> Result<LetIn, Fault> {
+        check_endpoint(call.endpoint, caller)?;
         let catalog = self.catalog();
-        let target = self.route(&catalog, &request, &caller.run)?;
+        let target = self.route(&catalog, &request, caller)?;
         let tells_cost = request.tells_cost || call.always_tell_cost;
         let (request, translation) = self.spoken(call, (request, body), &target, caller)?;
         let permit = self.enter(&caller.run, standing).await?;

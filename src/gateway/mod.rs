@@ -16,18 +16,21 @@ use tokio_util::task::TaskTracker;
 use crate::catalog::Catalog;
 use crate::config::RunAuth;
 use crate::domain::fault::{Code, Fault};
-use crate::domain::id::RunId;
+use crate::domain::id::{KeyId, OrganizationId, RunId};
 use crate::domain::settlement::UnknownUsage;
 use crate::domain::usage::Tokens;
 use crate::ledger::{Event, Ledger, LedgerError};
 use crate::upstream::{Access, Deadlines};
 
 pub mod directory;
+pub mod known;
+pub mod payers;
 pub mod caller;
 pub mod refusals;
 pub mod admission;
 mod counting;
 pub mod count_tokens;
+mod refused;
 mod counters;
 mod pricing;
 pub mod call;
@@ -43,6 +46,7 @@ pub mod inference;
 pub mod route;
 pub mod prices;
 pub mod runs;
+pub mod organizations;
 pub mod usage;
 
 use call::CallReport;
@@ -266,12 +270,40 @@ impl Gateway {
         match event {
             Event::BudgetFreed(whose) => self.directory.wake(whose),
             Event::RunChanged(run) => self.refresh(run).await,
-            Event::KeyChanged(_) | Event::OrganizationChanged(_) => {}
+            Event::KeyChanged(key) => self.refresh_key(key).await,
+            Event::OrganizationChanged(id) => self.refresh_organization(id).await,
             Event::Reconnected => {
                 for run in self.directory.ids() {
                     self.refresh(run).await;
                 }
+                let (keys, organizations) = self.directory.known_payers();
+                for key in keys {
+                    self.refresh_key(key).await;
+                }
+                for organization in organizations {
+                    self.refresh_organization(organization).await;
+                }
             }
+        }
+    }
+
+    async fn refresh_key(&self, key: KeyId) {
+        if let Err(error) = self.directory.refresh_key(key).await {
+            tracing::warn!(
+                key.id = %key,
+                error = &error as &dyn std::error::Error,
+                "directory.refresh_failed: the ledger decides on every call all the same"
+            );
+        }
+    }
+
+    async fn refresh_organization(&self, id: OrganizationId) {
+        if let Err(error) = self.directory.refresh_organization(id).await {
+            tracing::warn!(
+                organization.id = %id,
+                error = &error as &dyn std::error::Error,
+                "directory.refresh_failed: limits hold all the same; new ones are heard of later"
+            );
         }
     }
 

@@ -11,7 +11,7 @@ use crate::protocol::translate::Translation;
 use crate::providers::Provider;
 
 use super::Gateway;
-use super::directory::KnownRun;
+use super::caller::Caller;
 
 /// A model that can be called, and who serves it.
 pub struct Listed {
@@ -32,26 +32,26 @@ impl Listed {
 }
 
 impl Gateway {
-    /// All models that a run may use: in the catalogue's order, then by its aliases.
-    pub fn models_of(&self, run: &KnownRun) -> Vec<Listed> {
-        let control = &run.terms.control;
+    /// All models that a caller may use: in the catalogue's order, then by its run's aliases.
+    pub fn models_of(&self, caller: &Caller) -> Vec<Listed> {
+        let control = &caller.run.terms.control;
         let is_alias = |target: &Target| control.model_aliases.contains_key(&target.model);
         let mut models = self.models_at(control.provider.as_deref());
-        models.retain(|own| may_use(&run.terms, &own.target) && !is_alias(&own.target));
-        models.extend(control.model_aliases.keys().filter_map(|name| self.model_of(run, name)));
+        models.retain(|own| may_use(caller, &own.target) && !is_alias(&own.target));
+        models.extend(control.model_aliases.keys().filter_map(|name| self.model_of(caller, name)));
         models
     }
 
-    /// The model that a call of a run for this name would go to, if the run may use it.
-    pub fn model_of(&self, run: &KnownRun, name: &str) -> Option<Listed> {
-        let control = &run.terms.control;
+    /// The model that a caller's call for this name would go to, if he may use it.
+    pub fn model_of(&self, caller: &Caller, name: &str) -> Option<Listed> {
+        let control = &caller.run.terms.control;
         let alias = control.model_aliases.contains_key(name).then(|| name.to_owned());
         let target = self.catalog().resolve_at(
             control.model(name),
             control.provider.as_deref(),
             |provider| self.access(provider.name).is_some(),
         );
-        let target = target.ok().filter(|target| may_use(&run.terms, target))?;
+        let target = target.ok().filter(|target| may_use(caller, target))?;
         Some(Listed { alias, target })
     }
 
@@ -70,18 +70,18 @@ impl Gateway {
         self.catalog().models().filter_map(first).map(Listed::own).collect()
     }
 
-    /// The target that serves the request's model, if the run may use it.
+    /// The target that serves the request's model, if the caller may use it.
     pub(super) fn route(
         &self,
         catalog: &Catalog,
         request: &Request,
-        run: &KnownRun,
+        caller: &Caller,
     ) -> Result<Arc<Target>, Fault> {
         let configured = |provider: &Provider| self.access(provider.name).is_some();
-        let control = &run.terms.control;
+        let control = &caller.run.terms.control;
         let (name, pinned) = (control.model(&request.model), control.provider.as_deref());
         let resolved = catalog.resolve_at(name, pinned, configured);
-        let allowed = |target: &Target| may_use(&run.terms, target);
+        let allowed = |target: &Target| may_use(caller, target);
         let target = match resolved {
             Ok(target) => target,
             Err(Unresolved::Unknown) => return Err(no_such_model(&request.model)),
@@ -116,10 +116,37 @@ impl Gateway {
 }
 
 /// Whether a run of these terms may use a target's model.
-pub(super) fn may_use(terms: &RunTerms, target: &Target) -> bool {
-    terms.allowed_models.as_ref().is_none_or(|allowed| {
+pub(super) fn allows(terms: &RunTerms, target: &Target) -> bool {
+    is_listed(terms.allowed_models.as_deref(), target)
+}
+
+/// Whether the run's and the key's lists of models both name the target, where there are any.
+fn may_use(caller: &Caller, target: &Target) -> bool {
+    let key = caller.key.as_ref().map(|key| key.heard());
+    allows(&caller.run.terms, target)
+        && key.is_none_or(|key| is_listed(key.terms.allowed_models.as_deref(), target))
+}
+
+fn is_listed(allowed: Option<&[String]>, target: &Target) -> bool {
+    allowed.is_none_or(|allowed| {
         allowed.iter().any(|name| *name == target.model || names_target(name, target))
     })
+}
+
+/// Whether the key may call this endpoint. Its list names endpoints by their paths, or by the ends
+/// of these, as in `chat/completions`.
+pub(super) fn check_endpoint(endpoint: &str, caller: &Caller) -> Result<(), Fault> {
+    let key = caller.key.as_ref().map(|key| key.heard());
+    let allowed = key.as_ref().and_then(|key| key.terms.allowed_endpoints.as_ref());
+    let names = |name: &String| {
+        let name = name.trim_start_matches('/');
+        let of_path = endpoint.trim_start_matches('/').strip_suffix(name);
+        !name.is_empty() && of_path.is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+    };
+    if allowed.is_none_or(|allowed| allowed.iter().any(names)) {
+        return Ok(());
+    }
+    Err(Fault::new(Code::EndpointNotAllowed, "This key may not use this endpoint."))
 }
 
 /// Whether a name of the form `provider/model` names this target.

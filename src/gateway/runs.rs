@@ -19,7 +19,7 @@ use crate::protocol::json;
 use crate::providers;
 
 use super::caller::run_not_found;
-use super::route::may_use;
+use super::route::allows;
 use super::{Gateway, unavailable};
 
 /// The first pause between two looks at a run that is waited for; each is twice the one before.
@@ -115,7 +115,7 @@ impl Gateway {
         providers::REGISTRY.iter().any(|provider| {
             let there = pinned.is_none_or(|pinned| pinned == provider.name);
             let target = self.catalog().resolve_at(name, Some(provider.name), |_| true);
-            there && target.is_ok_and(|target| may_use(terms, &target))
+            there && target.is_ok_and(|target| allows(terms, &target))
         })
     }
 
@@ -272,11 +272,11 @@ fn shown(name: &str) -> String {
 }
 
 /// A page with one row too many tells whether there is another page.
-fn one_more(page: Page) -> Page {
+pub(super) fn one_more(page: Page) -> Page {
     Page { limit: page.limit.saturating_add(1), ..page }
 }
 
-fn cut<T>(mut rows: Vec<T>, page: Page) -> Rows<T> {
+pub(super) fn cut<T>(mut rows: Vec<T>, page: Page) -> Rows<T> {
     let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
     let more = rows.len() > limit;
     rows.truncate(limit);

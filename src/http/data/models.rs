@@ -1,8 +1,6 @@
 //! The models that a run may use, in one shape that the clients of OpenAI's list and of Anthropic's
 //! both read.
 
-use std::sync::Arc;
-
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
@@ -11,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::Kind;
 use crate::domain::fault::{Code, Fault};
 use crate::domain::usage::Tokens;
-use crate::gateway::directory::KnownRun;
+use crate::gateway::caller::Caller;
 use crate::gateway::inference::Standing;
 use crate::gateway::route::Listed;
 
@@ -92,8 +90,8 @@ impl<'a> Entry<'a> {
 /// `GET /v1/models`
 pub(super) async fn list(request: HttpRequest, plane: web::Data<Plane>) -> HttpResponse {
     answered(&request, &plane, async |id, standing| {
-        let run = caller(&request, &plane, standing).await?;
-        let models = plane.gateway.models_of(&run);
+        let caller = caller(&request, &plane, standing).await?;
+        let models = plane.gateway.models_of(&caller);
         let mut query = request.query_string().split('&');
         let is_codex = query.any(|member| member.starts_with("client_version="));
         let list = List {
@@ -112,10 +110,10 @@ pub(super) async fn list(request: HttpRequest, plane: web::Data<Plane>) -> HttpR
 /// `GET /v1/models/{id}`
 pub(super) async fn one(request: HttpRequest, plane: web::Data<Plane>) -> HttpResponse {
     answered(&request, &plane, async |id, standing| {
-        let run = caller(&request, &plane, standing).await?;
+        let caller = caller(&request, &plane, standing).await?;
         // Clients escape the slash of a name; this unescapes it.
         let named: Result<Named, _> = request.match_info().load();
-        let found = named.ok().and_then(|named| plane.gateway.model_of(&run, &named.model));
+        let found = named.ok().and_then(|named| plane.gateway.model_of(&caller, &named.model));
         let found = found.ok_or_else(|| {
             Fault::new(
                 Code::NotFound,
@@ -132,10 +130,10 @@ async fn caller(
     request: &HttpRequest,
     plane: &Plane,
     standing: &mut Standing,
-) -> Result<Arc<KnownRun>, Fault> {
+) -> Result<Caller, Fault> {
     let presented = presented(request)?;
     let identity = plane.gateway.authenticate(&presented).await?;
     let caller = plane.gateway.name_run(identity, &presented, &[]).await?;
-    standing.run = Some(caller.run.id);
-    Ok(caller.run)
+    standing.run = caller.run.named();
+    Ok(caller)
 }

@@ -76,12 +76,12 @@ async fn first_embedder(
     standing: &mut Standing,
 ) -> Result<String, Fault> {
     let gateway = &plane.gateway;
-    let run = gateway.name_run(identity, presented, &asked.run_names()).await?.run;
-    standing.run = Some(run.id);
-    let models = gateway.models_of(&run);
+    let caller = gateway.name_run(identity, presented, &asked.run_names()).await?;
+    standing.run = caller.run.named();
+    let models = gateway.models_of(&caller);
     let first = models.iter().find(|listed| listed.target.kind == Kind::Embedding);
     first.map(|listed| listed.name().to_owned()).ok_or_else(|| {
-        gateway.refusals.count(run.id, Code::InvalidModel);
+        gateway.refusals.count(caller.run.id, Code::InvalidModel);
         let says = "This run has no model for embeddings. Ask its operator for one.";
         Fault::new(Code::InvalidModel, says).param("model")
     })
@@ -218,9 +218,9 @@ async fn models(
     let mut models = match identity {
         Identity::Anonymous if presented.named_runs.is_empty() => gateway.models(),
         identity => {
-            let run = gateway.name_run(identity, &presented, &[]).await?.run;
-            standing.run = Some(run.id);
-            gateway.models_of(&run)
+            let caller = gateway.name_run(identity, &presented, &[]).await?;
+            standing.run = caller.run.named();
+            gateway.models_of(&caller)
         }
     };
     models.retain(|listed| listed.target.kind == kind);

@@ -36,7 +36,7 @@ pub(super) async fn record(
     let gateway = &plane.gateway;
     let identity = gateway.authenticate(&presented).await?;
     let caller = gateway.name_run(identity, &presented, &[]).await?;
-    standing.run = Some(caller.run.id);
+    standing.run = caller.run.named();
     let Some(_place) = caller.run.reads.try_enter(READS_PER_RUN) else {
         return Err(Fault::new(
             Code::RateLimited,

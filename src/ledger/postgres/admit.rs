@@ -86,13 +86,12 @@ pub(super) fn rows<'a>(jobs: &'a [Job], budgets: &[Uuid], keys: &[Uuid]) -> Vec<
             tokens: amounts.tokens.signed(),
             request_id: &facts.request_id,
             model: &facts.model,
-            requested_model: None,
+            requested_model: facts.requested_model.as_deref(),
             provider: &facts.provider,
             endpoint: facts.endpoint,
             price_version: &facts.price_version,
             input_bound: facts.input_bound.signed(),
             output_bound: facts.output_bound.signed(),
-            requested_model: facts.requested_model.as_deref(),
         }
     };
     jobs.iter().map(row).collect()

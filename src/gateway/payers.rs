@@ -1,0 +1,242 @@
+//! The organizations and inference keys that this gateway has met, as it last heard of them.
+//!
+//! Nothing is admitted on what stands here: the ledger looks at the key and at every budget behind
+//! its locks. This says which budgets those are, and saves questions.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use chrono::Utc;
+use parking_lot::RwLock;
+use uuid::Uuid;
+
+use crate::domain::budget::BudgetRef;
+use crate::domain::id::{KeyId, OrganizationId};
+use crate::domain::key::TokenHash;
+use crate::domain::organization::{KeySnapshot, KeyStatus, OrganizationSnapshot};
+use crate::domain::reservation::Authority;
+use crate::ledger::LedgerError;
+
+use super::directory::{Directory, KnownRun, NotFound};
+
+/// An organization that this gateway has met.
+pub struct KnownOrganization {
+    /// Its id.
+    pub id: OrganizationId,
+    heard: RwLock<Arc<OrganizationSnapshot>>,
+}
+
+/// An inference key that this gateway has met.
+pub struct KnownKey {
+    /// Its id.
+    pub id: KeyId,
+    /// The order, number and pace of its calls that name no run.
+    pub account: Arc<KnownRun>,
+    heard: RwLock<Arc<KeySnapshot>>,
+}
+
+/// Those that were met.
+#[derive(Default)]
+pub(super) struct Payers {
+    organizations: RwLock<HashMap<OrganizationId, Arc<KnownOrganization>>>,
+    keys: RwLock<HashMap<KeyId, Arc<KnownKey>>>,
+    secrets: RwLock<HashMap<TokenHash, KeyId>>,
+}
+
+impl KnownOrganization {
+    /// One of which nothing is set and that has no budgets.
+    pub fn bare(id: OrganizationId) -> Arc<Self> {
+        let (settings, budgets) = (None, Vec::new());
+        let snapshot = OrganizationSnapshot { id, settings, budgets, version: 0 };
+        Arc::new(Self { id, heard: RwLock::new(Arc::new(snapshot)) })
+    }
+
+    /// What was last heard of it.
+    pub fn heard(&self) -> Arc<OrganizationSnapshot> {
+        Arc::clone(&self.heard.read())
+    }
+
+    fn update(&self, snapshot: OrganizationSnapshot) {
+        let mut heard = self.heard.write();
+        if snapshot.version >= heard.version {
+            *heard = Arc::new(snapshot);
+        }
+    }
+}
+
+impl KnownKey {
+    /// What was last heard of it.
+    pub fn heard(&self) -> Arc<KeySnapshot> {
+        Arc::clone(&self.heard.read())
+    }
+
+    /// Whether it looks good to whoever shows this for it. The ledger decides on every call.
+    pub(super) fn admits(&self, authority: Authority) -> bool {
+        matches!(authority, Authority::Key(id, hash) if id == self.id && self.is_good(hash))
+    }
+
+    /// Whether this secret of it looks good. The ledger decides on every call, by its own clock.
+    fn is_good(&self, hash: TokenHash) -> bool {
+        let heard = self.heard.read();
+        let expired = heard.terms.expires_at.is_some_and(|expiry| Utc::now() >= expiry);
+        heard.status == KeyStatus::Active && heard.hash == hash && !expired
+    }
+
+    fn update(&self, snapshot: KeySnapshot) {
+        let mut heard = self.heard.write();
+        if snapshot.version >= heard.version {
+            *heard = Arc::new(snapshot);
+        }
+    }
+}
+
+/// The budgets that a call falls under, in the order of checking.
+pub fn budgets_of(run: &KnownRun, key: Option<&KnownKey>) -> Vec<BudgetRef> {
+    let payer = run.payer.heard();
+    let mut budgets = run.budgets();
+    if key.is_none() && payer.budgets.is_empty() {
+        return budgets;
+    }
+    budgets.extend_from_slice(&payer.budgets);
+    if let Some(key) = key {
+        budgets.extend_from_slice(&key.heard().budgets);
+    }
+    budgets.sort_by_key(BudgetRef::rank);
+    budgets
+}
+
+impl Directory {
+    /// The organization of this id. One that the ledger does not know has no budgets.
+    ///
+    /// # Errors
+    /// If the ledger cannot answer.
+    pub async fn organization(
+        &self,
+        id: OrganizationId,
+    ) -> Result<Arc<KnownOrganization>, LedgerError> {
+        if let Some(known) = self.payers.organizations.read().get(&id) {
+            return Ok(Arc::clone(known));
+        }
+        let snapshot = self.ledger.find_organization(id).await?;
+        let mut organizations = self.payers.organizations.write();
+        let known = organizations.entry(id).or_insert_with(|| KnownOrganization::bare(id));
+        if let Some(snapshot) = snapshot {
+            known.update(snapshot);
+        }
+        Ok(Arc::clone(known))
+    }
+
+    /// The key of this secret, if it is good. One that does not look good is asked of the ledger
+    /// every time, and only so often in vain `from` an address.
+    ///
+    /// # Errors
+    /// If the ledger cannot answer, or is not asked.
+    pub async fn by_key(
+        &self,
+        hash: TokenHash,
+        from: Option<IpAddr>,
+    ) -> Result<Option<Arc<KnownKey>>, NotFound> {
+        let known = || {
+            let id = self.payers.secrets.read().get(&hash).copied()?;
+            self.known_key(id).filter(|key| key.is_good(hash))
+        };
+        if let Some(known) = known() {
+            return Ok(Some(known));
+        }
+        self.ask_for_stranger(from, known, async {
+            let Some(snapshot) = self.ledger.find_key(hash).await? else { return Ok(None) };
+            let payer = self.organization(snapshot.organization).await?;
+            let key = self.meet_key(snapshot, payer);
+            Ok(key.is_good(hash).then_some(key))
+        })
+        .await
+    }
+
+    /// The key of this id, if it was met.
+    pub fn known_key(&self, id: KeyId) -> Option<Arc<KnownKey>> {
+        let known = self.payers.keys.read().get(&id).cloned()?;
+        known.account.touch();
+        Some(known)
+    }
+
+    fn meet_key(&self, snapshot: KeySnapshot, payer: Arc<KnownOrganization>) -> Arc<KnownKey> {
+        self.payers.secrets.write().insert(snapshot.hash, snapshot.id);
+        let mut keys = self.payers.keys.write();
+        if let Some(known) = keys.get(&snapshot.id) {
+            known.update(snapshot);
+            return Arc::clone(known);
+        }
+        let account = Arc::new(KnownRun::of_key(&snapshot, payer, self.halt.clone()));
+        let heard = RwLock::new(Arc::new(snapshot.clone()));
+        let known = Arc::new(KnownKey { id: snapshot.id, account, heard });
+        keys.insert(known.id, Arc::clone(&known));
+        known
+    }
+
+    /// Asks the ledger again about a key that is known here.
+    ///
+    /// # Errors
+    /// If the ledger cannot answer.
+    pub async fn refresh_key(&self, id: KeyId) -> Result<(), LedgerError> {
+        let Some(known) = self.payers.keys.read().get(&id).cloned() else { return Ok(()) };
+        if let Some(snapshot) = self.ledger.find_key_by_id(id).await? {
+            self.payers.secrets.write().insert(snapshot.hash, id);
+            known.update(snapshot);
+        }
+        known.account.wake();
+        Ok(())
+    }
+
+    /// Asks the ledger again about an organization that is known here, and wakes who waits for it.
+    ///
+    /// # Errors
+    /// If the ledger cannot answer.
+    pub async fn refresh_organization(&self, id: OrganizationId) -> Result<(), LedgerError> {
+        let Some(known) = self.payers.organizations.read().get(&id).cloned() else { return Ok(()) };
+        if let Some(snapshot) = self.ledger.find_organization(id).await? {
+            known.update(snapshot);
+        }
+        self.wake_payer(id);
+        Ok(())
+    }
+
+    /// The keys and organizations that are known here.
+    pub(super) fn known_payers(&self) -> (Vec<KeyId>, Vec<OrganizationId>) {
+        let keys = self.payers.keys.read().keys().copied().collect();
+        (keys, self.payers.organizations.read().keys().copied().collect())
+    }
+
+    /// Money of a key or an organization became free: whoever may fall under it asks again.
+    pub(super) fn wake_shared(&self, whose: Uuid) {
+        match self.payers.keys.read().get(&KeyId::from_uuid(whose)) {
+            // Calls for a run wait in the order of the run.
+            Some(key) => self.wake_payer(key.account.terms.organization),
+            None => self.wake_payer(OrganizationId::from_uuid(whose)),
+        }
+    }
+
+    fn wake_payer(&self, organization: OrganizationId) {
+        let all = self.accounts();
+        for known in all.iter().filter(|known| known.terms.organization == organization) {
+            if known.queue.waiting() > 0 {
+                known.queue.wake_head();
+            }
+        }
+    }
+
+    /// What keys have under way without a run.
+    pub(super) fn key_accounts(&self) -> Vec<Arc<KnownRun>> {
+        self.payers.keys.read().values().map(|key| Arc::clone(&key.account)).collect()
+    }
+
+    /// Forgets keys that nobody used in a while, and secrets that are no longer theirs.
+    pub(super) fn forget_idle_keys(&self) {
+        let mut keys = self.payers.keys.write();
+        keys.retain(|_, key| Arc::strong_count(key) > 1 || !key.account.is_idle());
+        self.payers
+            .secrets
+            .write()
+            .retain(|hash, id| keys.get(id).is_some_and(|key| key.heard.read().hash == *hash));
+    }
+}

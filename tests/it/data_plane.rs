@@ -4,6 +4,7 @@ pub(crate) mod stage;
 mod refused;
 mod errors;
 mod formats;
+mod keys;
 mod ridges;
 mod openrouter;
 mod probes;

@@ -23,11 +23,14 @@ pub(crate) mod fixture;
 mod attempts;
 mod money;
 mod registry;
+pub(crate) mod shared;
+mod shared_workload;
 mod totals;
 mod view;
 mod workload;
 
 pub(crate) use money::check_settling_twice_changes_nothing;
+pub(crate) use shared_workload::compare_shared;
 pub(crate) use workload::{Random, compare, operations_from_env, seed_from_env};
 
 /// Runs every fixed scenario, each on a ledger of its own (which may share its database).
@@ -52,6 +55,12 @@ pub(crate) async fn check_all(make: impl AsyncFn() -> Arc<dyn Ledger>) {
     registry::check_unknown_runs_are_not_found(make().await).await;
     registry::check_refusals_are_counted(make().await).await;
     registry::check_lists_are_paged(make().await).await;
+    shared::check_racing_calls_share_a_keys_cap(make().await).await;
+    shared::check_shared_budgets_are_checked_in_order(make().await).await;
+    shared::check_a_circuit_stays_open_until_it_is_reset(make().await).await;
+    shared::check_an_organization_is_configured_first(make().await).await;
+    shared::check_a_key_that_is_not_good_admits_nothing(make().await).await;
+    shared::check_credits_are_what_was_put_in(make().await).await;
     totals::check_everybodys_calls_are_summed(make().await).await;
     totals::check_a_time_begins_with_its_first_instant(make().await).await;
 }

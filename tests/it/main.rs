@@ -19,6 +19,7 @@ mod protocol;
 mod responses;
 mod ledger_contract;
 mod ledger_postgres;
+mod ledger_windows;
 mod data_plane;
 mod providers;
 mod control_plane;

@@ -18,8 +18,7 @@ CREATE TABLE organization_settings (
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE organization_settings IS 'absent until somebody configures the organization';
-COMMENT ON COLUMN organization_settings.default_cost_limit_usd
-    IS 'US dollars: the cap of a run whose registration names none';
+COMMENT ON COLUMN organization_settings.default_cost_limit_usd IS 'US dollars: the cap of a run';
 
 ALTER TABLE organizations ADD COLUMN version bigint NOT NULL DEFAULT 0;
 COMMENT ON COLUMN organizations.version IS 'how often its settings or budgets were changed';
@@ -113,7 +112,8 @@ COMMENT ON COLUMN calls.run_id IS 'null for a call that was made with a key and 
 COMMENT ON COLUMN calls.key_id IS 'the inference key it was made with, if any';
 
 -- The time that windows go by. Tests replace it.
-CREATE FUNCTION ledger_now() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT clock_timestamp()';
+CREATE FUNCTION ledger_now() RETURNS timestamptz LANGUAGE sql VOLATILE
+    AS 'SELECT clock_timestamp()';
 
 -- The row of a budget's window: the first half of the SHA-256 of the template's id and the first
 -- day. So whoever opens a window makes the same row.
@@ -124,7 +124,8 @@ LANGUAGE sql STABLE AS $$
     )), 1, 16), 'hex')::uuid
 $$;
 
--- Opens the current window of a template, if it is not open yet. Answers its row, and the day in UTC.
+-- Opens the current window of a template, if it is not open yet. Answers its row, and the day in
+-- UTC.
 --
 -- Whoever changes a limit locks the template first, so a window is opened before the change or
 -- after it, never beside it. An open circuit stays open over the turn: what is settled on the old

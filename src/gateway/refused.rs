@@ -28,8 +28,8 @@ impl Refused {
             (Unit::Usd, true) => Fault::new(
                 Code::BudgetReserved,
                 format!(
-                    "This call can cost up to ${}. Calls in flight have reserved {}; try again when \
-                     they have ended.",
+                    "This call can cost up to ${}. Calls in flight have reserved {}; try again \
+                     when they have ended.",
                     worst.usd,
                     self.what(),
                 ),
@@ -56,7 +56,8 @@ impl Refused {
         }
     }
 
-    /// The run's numbers, or the budget's own: what an organization spends is told only to its keys.
+    /// The run's numbers, or the budget's own: what an organization spends is told only to its
+    /// keys.
     fn facts(&self, worst: &Amounts, caller: &Caller) -> Option<MoneyFacts> {
         let own = self.unit == Unit::Usd && self.scope != Scope::Run && caller.key.is_some();
         let of = match (own, caller.run.named()) {

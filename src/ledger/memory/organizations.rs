@@ -1,7 +1,5 @@
 //! The port of organizations, as the ledger in memory has it.
 
-use std::ops::Bound;
-
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -181,14 +179,6 @@ impl Shared {
     }
 }
 
-/// At most a page of what follows.
-fn page<'a, K: Ord + Copy + 'a, V: 'a>(
-    map: &'a std::collections::BTreeMap<K, V>,
-    after: Option<K>,
-) -> impl Iterator<Item = (&'a K, &'a V)> {
-    map.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded))
-}
-
 fn at_most(page: Page) -> usize {
     usize::try_from(page.limit).unwrap_or(usize::MAX)
 }
@@ -244,8 +234,8 @@ impl Organizations for MemoryLedger {
     async fn organizations(&self, asked: Page) -> Result<Vec<OrganizationRecord>, LedgerError> {
         Ok(self.on_shared(|shared, now| {
             let after = asked.after.map(OrganizationId::from_uuid);
-            let ids = page(&shared.organizations, after).map(|(id, _)| *id);
-            let ids: Vec<_> = ids.take(at_most(asked)).collect();
+            let ids = shared.organizations.keys().filter(|id| after.is_none_or(|last| **id > last));
+            let ids: Vec<_> = ids.take(at_most(asked)).copied().collect();
             ids.into_iter().filter_map(|id| shared.organization(id, now).ok()).collect()
         }))
     }
@@ -293,7 +283,8 @@ impl Organizations for MemoryLedger {
         asked: Page,
     ) -> Result<Vec<KeyRecord>, LedgerError> {
         Ok(self.on_shared(|shared, now| {
-            let known = page(&shared.keys, asked.after.map(KeyId::from_uuid));
+            let after = asked.after.map(KeyId::from_uuid);
+            let known = shared.keys.iter().filter(|(id, _)| after.is_none_or(|last| **id > last));
             let own = known.filter(|(_, record)| record.key.organization == organization);
             let ids: Vec<KeyId> = own.map(|(id, _)| *id).take(at_most(asked)).collect();
             ids.into_iter().filter_map(|id| shared.key(organization, id, now).ok()).collect()

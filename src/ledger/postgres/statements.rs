@@ -178,8 +178,8 @@ pub const COUNT_REFUSALS: &str = "INSERT INTO refusals (organization_id, run_id,
     ON CONFLICT (run_id, code) DO UPDATE SET count = refusals.count + excluded.count";
 
 /// Budgets whose sums differ from their calls' and reservations', with both.
-pub const CHECK_SUMS: &str = "SELECT b.id, b.scope || ' ' || b.scope_id, b.unit, b.spent, coalesce(c.spent, 0), \
-        b.reserved, coalesce(r.reserved, 0) \
+pub const CHECK_SUMS: &str = "SELECT b.id, b.scope || ' ' || b.scope_id, b.unit, b.spent, \
+        coalesce(c.spent, 0), b.reserved, coalesce(r.reserved, 0) \
     FROM budgets b \
     LEFT JOIN (SELECT x.id AS budget_id, x.unit, sum(CASE x.unit WHEN 'usd' THEN k.cost_usd \
             WHEN 'tokens' THEN k.uncached_input_tokens + k.cached_input_tokens \

@@ -216,7 +216,7 @@ impl World {
     }
 
     async fn credit(&mut self) {
-        let credit = credit(&format!("{}.25", self.random.below(2)));
+        let credit = credit(&format!("0.{}25", self.random.below(3)));
         for ledger in &self.ledgers {
             ledger.add_credit(self.organizations[0], credit.clone()).await.unwrap();
         }

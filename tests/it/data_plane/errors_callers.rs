@@ -40,8 +40,8 @@ async fn send(client: &Client, call: &Call<'_>) -> Answer {
 fn invalid_key() -> Refused {
     refused(
         "invalid_key",
-        "This credential is not valid here. Send the token that this run was given, or an inference key, as \
-         `Authorization: Bearer …`.",
+        "This credential is not valid here. Send the token that this run was given, or an \
+         inference key, as `Authorization: Bearer …`.",
     )
 }
 

@@ -15,8 +15,7 @@ use rungate::domain::reservation::{Ask, Authority, Refusal};
 use rungate::domain::run::{OnCap, Registration, RunPatch, RunState};
 use rungate::domain::settlement::{Charge, CostSource, Flag};
 use rungate::domain::usage::{Tokens, Usage};
-use rungate::ledger::queue::{RunQueue, Turn};
-use rungate::ledger::{Close, Grant, Ledger, Outcome};
+use rungate::ledger::{Close, Grant, Ledger, Outcome, queue::RunQueue, queue::Turn};
 use rust_decimal::Decimal;
 
 use super::fixture::{facts, registration};
@@ -35,7 +34,7 @@ pub(crate) type Seen = BTreeMap<&'static str, u32>;
 const BATCH: usize = 25;
 /// The runs that most operations are about: the newest.
 const ACTIVE_RUNS: usize = 4;
-/// The calls that wait at most; a waiting call keeps all later ones of its run behind it.
+/// The calls that wait at most; a waiting call keeps its run's later ones behind it.
 const WAITERS: usize = 3;
 /// How much of the story a failure tells.
 const STORY: usize = 12;

@@ -84,7 +84,7 @@ fn control_url(admin: SocketAddr) -> String {
 
 async fn say_goodbye(ledger: &dyn Ledger) {
     let page = Page { after: None, limit: SUMMARY_RUNS };
-    let Ok(records) = ledger.list(None, page).await else { return };
+    let Ok(records) = ledger.list(None, None, page).await else { return };
     let used: Vec<&RunRecord> = records.iter().filter(|record| !record.models.is_empty()).collect();
     if used.is_empty() {
         return;

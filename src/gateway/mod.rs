@@ -48,10 +48,13 @@ pub mod prices;
 pub mod runs;
 pub mod organizations;
 pub mod usage;
+mod logins;
+pub mod management;
 
 use call::CallReport;
 use counters::Counters;
 use directory::Directory;
+use logins::Logins;
 use refusals::Refusals;
 use retry::Retries;
 
@@ -115,6 +118,7 @@ pub struct Gateway {
     counting: Arc<Semaphore>,
     reads: Semaphore,
     sums: Semaphore,
+    logins: Logins,
     leaving: AtomicBool,
     draining: AtomicBool,
     busy: Counts,
@@ -162,6 +166,7 @@ impl Gateway {
             counting: Arc::new(Semaphore::new(cpus())),
             reads: Semaphore::new(MAX_READS),
             sums: Semaphore::new(MAX_SUMS),
+            logins: Logins::default(),
             ledger: parts.ledger,
             refusals: Refusals::default(),
             default_run: parts.default_run,

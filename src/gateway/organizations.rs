@@ -5,10 +5,12 @@
 
 use chrono::DateTime;
 use secrecy::SecretString;
+use uuid::Uuid;
 
+use crate::catalog::Unresolved;
 use crate::domain::fault::{Code, Fault};
 use crate::domain::id::{CreditId, KeyId, OrchestratorKeyId, OrganizationId};
-use crate::domain::key::{NewKeySecret, NoRandomness, TokenHash};
+use crate::domain::key::{NewKeySecret, NoRandomness};
 use crate::domain::money::Usd;
 use crate::domain::organization::{KeyLimits, KeyStatus, KeyTerms, SettingsPatch};
 use crate::domain::usage::Tokens;
@@ -17,6 +19,7 @@ use crate::ledger::organizations::{
     BudgetStanding, Credit, CreditKind, KeyRecord, NewKey, OrchestratorKey, OrganizationRecord,
     OrganizationsError,
 };
+use crate::protocol::json;
 
 use super::runs::{Rows, cut, one_more};
 use super::{Gateway, unavailable};
@@ -25,9 +28,12 @@ impl Gateway {
     /// Makes an organization.
     ///
     /// # Errors
-    /// 409 if the name is taken.
-    pub async fn create_organization(&self, name: String) -> Result<OrganizationRecord, Fault> {
-        let id = OrganizationId::generate();
+    /// 409 if the name or the id is taken.
+    pub async fn create_organization(
+        &self,
+        id: OrganizationId,
+        name: String,
+    ) -> Result<OrganizationRecord, Fault> {
         self.ledger.create_organization(id, name).await.map_err(fault)
     }
 
@@ -72,7 +78,8 @@ impl Gateway {
     /// Makes an inference key. Its secret is told this once.
     ///
     /// # Errors
-    /// 400 without a limit of tokens; 404 if there is no such organization.
+    /// 400 without a limit of tokens, or with a model that nobody knows; 404 if there is no such
+    /// organization.
     pub async fn mint_key(
         &self,
         organization: OrganizationId,
@@ -83,6 +90,7 @@ impl Gateway {
             let says = "A key needs a monthly limit of at least one token.";
             return Err(Fault::new(Code::InvalidRequest, says).param("monthly_token_limit"));
         }
+        self.check_models_of(&terms)?;
         let NewKeySecret { secret, hash, prefix } =
             NewKeySecret::inference().map_err(no_randomness)?;
         let new = NewKey { id: KeyId::generate(), organization, terms, limits, hash, prefix };
@@ -99,7 +107,7 @@ impl Gateway {
         id: KeyId,
     ) -> Result<KeyRecord, Fault> {
         let found = self.ledger.key(organization, id).await.map_err(unavailable)?;
-        found.ok_or_else(|| fault(OrganizationsError::NotFound))
+        found.ok_or_else(no_object)
     }
 
     /// The keys of an organization in the order in which they were made.
@@ -127,7 +135,7 @@ impl Gateway {
         status: KeyStatus,
     ) -> Result<KeyRecord, Fault> {
         let changed = self.ledger.set_key_status(organization, id, status).await;
-        let record = changed.map_err(fault)?;
+        let record = changed.map_err(fault_of_object)?;
         self.refresh_key(id).await;
         Ok(record)
     }
@@ -144,7 +152,7 @@ impl Gateway {
         let NewKeySecret { secret, hash, prefix } =
             NewKeySecret::inference().map_err(no_randomness)?;
         let rotated = self.ledger.rotate_key(organization, id, hash, prefix).await;
-        let record = rotated.map_err(fault)?;
+        let record = rotated.map_err(fault_of_object)?;
         self.refresh_key(id).await;
         Ok((record, secret))
     }
@@ -172,35 +180,62 @@ impl Gateway {
         Ok((self.ledger.mint_orchestrator_key(key).await.map_err(fault)?, secret))
     }
 
-    /// Whose runs this secret is good for; `None` if it is no active orchestrator key.
-    ///
-    /// # Errors
-    /// 503 if the ledger cannot answer.
-    pub async fn orchestrator(&self, secret: &str) -> Result<Option<OrchestratorKey>, Fault> {
-        let found = self.ledger.find_orchestrator_key(TokenHash::of(secret)).await;
-        found.map_err(unavailable)
+    /// Every model that a key is bound to must be one that the catalogue knows.
+    fn check_models_of(&self, terms: &KeyTerms) -> Result<(), Fault> {
+        for name in terms.allowed_models.iter().flatten() {
+            // A provider that is not configured today may be tomorrow.
+            if let Err(Unresolved::Unknown) = self.catalog.resolve(name, |_| true) {
+                let shown = json::Path::default().to_foreign(name);
+                let message = format!(
+                    "There is no model named {shown}. Name models as GET /models lists them."
+                );
+                return Err(Fault::new(Code::InvalidModel, message).param("allowed_models"));
+            }
+        }
+        Ok(())
     }
 
-    /// Puts credits in. The first ones make the organization a prepaid one.
+    /// Puts credits in, once for each id. The first ones make the organization a prepaid one.
+    /// Answers what is booked, where the credits stand, and whether it was booked before.
     ///
     /// # Errors
-    /// 400 if it is nothing; 404 if there is no such organization.
+    /// 400 if it is nothing; 404 if there is no such organization; 409 if the id was booked with
+    /// another amount, kind or note.
     pub async fn add_credit(
         &self,
         organization: OrganizationId,
-        kind: CreditKind,
-        amount: Usd,
+        (id, kind, amount): (CreditId, CreditKind, Usd),
         note: String,
-    ) -> Result<BudgetStanding, Fault> {
+    ) -> Result<(Credit, BudgetStanding, bool), Fault> {
         if amount == Usd::ZERO {
             let says = "Put in more than nothing.";
             return Err(Fault::new(Code::InvalidRequest, says).param("amount_usd"));
         }
-        let (id, created_at) = (CreditId::generate(), DateTime::UNIX_EPOCH);
+        let before = self.credit(organization, id).await?;
+        let created_at = DateTime::UNIX_EPOCH;
         let credit = Credit { id, kind, amount, note, created_at };
-        let standing = self.ledger.add_credit(organization, credit).await.map_err(fault)?;
+        let added = self.ledger.add_credit(organization, credit.clone()).await;
+        let standing = added.map_err(fault)?;
         self.refresh_organization(organization).await;
-        Ok(standing)
+        // Only what is booked tells, since another request may have been faster.
+        let booked = self.credit(organization, id).await?.ok_or_else(no_object)?;
+        let as_sent = Credit { created_at, ..booked.clone() };
+        if as_sent != credit {
+            let says = "That id was booked with something else. Leave it out, or choose another.";
+            return Err(Fault::new(Code::Conflict, says).param("id"));
+        }
+        Ok((booked, standing, before.is_some()))
+    }
+
+    async fn credit(
+        &self,
+        organization: OrganizationId,
+        id: CreditId,
+    ) -> Result<Option<Credit>, Fault> {
+        let before = Uuid::from_u128(id.uuid().as_u128().saturating_sub(1));
+        let page = Page { after: Some(before), limit: 1 };
+        let found = self.ledger.credits(organization, page).await.map_err(unavailable)?;
+        Ok(found.into_iter().find(|credit| credit.id == id))
     }
 }
 
@@ -208,17 +243,33 @@ fn no_randomness(error: NoRandomness) -> Fault {
     Fault::internal(Code::InternalError, "The gateway could not make a secret.", error)
 }
 
-fn fault(error: OrganizationsError) -> Fault {
+/// There is no such organization, as far as the reader may know.
+pub fn no_organization() -> Fault {
+    Fault::new(Code::NotFound, "There is no organization of this id. Check the path.")
+}
+
+pub(super) fn no_object() -> Fault {
+    Fault::new(Code::NotFound, "The organization has nothing of this name or id. Check the path.")
+}
+
+pub(super) fn fault_of_object(error: OrganizationsError) -> Fault {
+    match error {
+        OrganizationsError::NotFound => no_object(),
+        other => fault(other),
+    }
+}
+
+pub(super) fn fault(error: OrganizationsError) -> Fault {
     match error {
         OrganizationsError::Taken => {
-            Fault::new(Code::RunConflict, "That name is taken. Choose another one.").param("name")
+            Fault::new(Code::Conflict, "That name or id is taken. Choose another one.")
+                .param("name")
         }
-        OrganizationsError::NotFound => {
-            Fault::new(Code::NotFound, "There is no such organization, or no such object in it.")
-        }
+        OrganizationsError::NotFound => no_organization(),
         OrganizationsError::NotConfigured => {
-            Fault::new(Code::InvalidRequest, "The first configuration needs a monthly cost limit.")
-                .param("monthly_cost_limit_cents")
+            const SAYS: &str = "The first configuration needs monthly_cost_limit_cents: the most \
+                                that a month may cost.";
+            Fault::new(Code::InvalidRequest, SAYS).param("monthly_cost_limit_cents")
         }
         OrganizationsError::InvalidTransition(status) => Fault::new(
             Code::InvalidTransition,

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::catalog::Unresolved;
 use crate::domain::fault::{Code, Fault};
-use crate::domain::id::RunId;
+use crate::domain::id::{OrganizationId, RunId};
 use crate::domain::key::{NewRunToken, NoRandomness};
 use crate::domain::run::{Registration, RunPatch, RunState, RunTerms, StateAdmission};
 use crate::ledger::{CallRecord, Close, Page, Registered, RunRecord, RunsError};
@@ -128,17 +128,19 @@ impl Gateway {
         self.ledger.record(run).await.map_err(unavailable)?.ok_or_else(run_not_found)
     }
 
-    /// Runs in the order of their registration, of one state or of all.
+    /// Runs in the order of their registration, of one organization and state or of all.
     ///
     /// # Errors
     /// 503 if the ledger cannot answer.
     pub async fn runs(
         &self,
+        organization: Option<OrganizationId>,
         status: Option<RunState>,
         page: Page,
     ) -> Result<Rows<RunRecord>, Fault> {
         self.write_refusals().await;
-        let rows = self.ledger.list(status, one_more(page)).await.map_err(unavailable)?;
+        let listing = self.ledger.list(organization, status, one_more(page));
+        let rows = listing.await.map_err(unavailable)?;
         Ok(cut(rows, page))
     }
 

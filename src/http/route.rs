@@ -6,6 +6,7 @@ use schemars::SchemaGenerator;
 use serde_json::Value;
 
 use crate::domain::fault::Code;
+use crate::domain::organization::Role;
 use crate::protocol::format::Format;
 use crate::protocol::style::Style;
 
@@ -26,7 +27,9 @@ pub(super) enum Method {
     /// HEAD is answered as GET is, without the body.
     GetOrHead,
     Post,
+    Put,
     Patch,
+    Delete,
 }
 
 impl Method {
@@ -36,7 +39,9 @@ impl Method {
             Self::Get => &["get"],
             Self::GetOrHead => &["get", "head"],
             Self::Post => &["post"],
+            Self::Put => &["put"],
             Self::Patch => &["patch"],
+            Self::Delete => &["delete"],
         }
     }
 
@@ -45,7 +50,45 @@ impl Method {
             Self::Get => route.guard(guard::Get()),
             Self::GetOrHead => route.guard(guard::Any(guard::Get()).or(guard::Head())),
             Self::Post => route.guard(guard::Post()),
+            Self::Put => route.guard(guard::Put()),
             Self::Patch => route.guard(guard::Patch()),
+            Self::Delete => route.guard(guard::Delete()),
+        }
+    }
+}
+
+/// What somebody must be allowed to, on the control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    /// Whatever the operator alone does.
+    Operator,
+    /// Runs: the operator's are all, an orchestrator key's those of its organization.
+    Runs,
+    /// To look at the organization of the path.
+    Read,
+    /// To change what is that organization's, but for its members.
+    Manage,
+    /// To change its members.
+    Own,
+}
+
+impl Right {
+    /// The ways to show a credential that may have it.
+    pub(super) const fn ways(self) -> &'static [&'static str] {
+        match self {
+            Self::Operator => &["operator"],
+            Self::Runs => &["operator", "orchestrator"],
+            Self::Read | Self::Manage | Self::Own => &["operator", "member"],
+        }
+    }
+
+    /// Which members have it.
+    pub(super) const fn roles(self) -> &'static [Role] {
+        match self {
+            Self::Operator | Self::Runs => &[],
+            Self::Read => &[Role::Owner, Role::Admin, Role::Viewer],
+            Self::Manage => &[Role::Owner, Role::Admin],
+            Self::Own => &[Role::Owner],
         }
     }
 }
@@ -58,6 +101,8 @@ pub(super) struct Spec {
     pub(super) about: &'static str,
     /// Whether it asks who is there.
     pub(super) credential: bool,
+    /// What its credential must allow, on the control plane.
+    pub(super) needs: Right,
     pub(super) query: &'static [Param],
     pub(super) body: Option<Body>,
     pub(super) answers: &'static [Answer],
@@ -76,6 +121,7 @@ impl Spec {
         summary: "",
         about: "",
         credential: true,
+        needs: Right::Operator,
         query: &[],
         body: None,
         answers: &[],

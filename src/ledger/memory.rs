@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::domain::id::{KeyId, RunId};
+use crate::domain::id::{KeyId, OrganizationId, RunId};
 use crate::domain::key::TokenHash;
 use crate::domain::money::Usd;
 use crate::domain::reservation::{Ask, Refusal};
@@ -30,6 +30,7 @@ mod balances;
 mod used;
 mod shared;
 mod organizations;
+mod people;
 mod totals;
 
 pub use account::KEPT_CALLS;
@@ -179,7 +180,12 @@ impl State {
         Ok(record)
     }
 
-    fn list(&self, status: Option<RunState>, page: Page, now: DateTime<Utc>) -> Vec<RunRecord> {
+    fn list(
+        &self,
+        (organization, status): (Option<OrganizationId>, Option<RunState>),
+        page: Page,
+        now: DateTime<Utc>,
+    ) -> Vec<RunRecord> {
         let start = match page.after.map(RunId::from_uuid) {
             None => Bound::Unbounded,
             Some(after) => match self.runs.get(&after) {
@@ -190,6 +196,7 @@ impl State {
         self.by_creation
             .range((start, Bound::Unbounded))
             .filter_map(|(_, run)| self.runs.get(run))
+            .filter(|account| organization.is_none_or(|id| account.organization() == id))
             .filter(|account| status.is_none_or(|status| account.state() == status))
             .take(usize::try_from(page.limit).unwrap_or(usize::MAX))
             .map(|account| account.record(now))
@@ -322,10 +329,11 @@ impl Ledger for MemoryLedger {
 
     async fn list(
         &self,
+        organization: Option<OrganizationId>,
         status: Option<RunState>,
         page: Page,
     ) -> Result<Vec<RunRecord>, LedgerError> {
-        Ok(self.books.state.lock().list(status, page, (self.clock)()))
+        Ok(self.books.state.lock().list((organization, status), page, (self.clock)()))
     }
 
     async fn calls(&self, run: RunId, page: Page) -> Result<Vec<CallRecord>, LedgerError> {

@@ -25,10 +25,14 @@ pub mod queue;
 pub mod grant;
 pub mod totals;
 pub mod organizations;
+pub mod members;
+pub mod audit;
 pub mod memory;
 pub mod postgres;
 
+pub use audit::AuditLog;
 pub use grant::Grant;
+pub use members::Members;
 pub use organizations::Organizations;
 use queue::Turn;
 pub use totals::{GroupBy, Sums, Totals, TotalsQuery};
@@ -246,7 +250,7 @@ pub struct Close {
 
 /// Where money is reserved and runs are kept.
 #[async_trait]
-pub trait Ledger: Organizations {
+pub trait Ledger: Organizations + Members + AuditLog {
     /// Checks the run and its budgets and takes the amounts, durably, in one round trip.
     ///
     /// The calls of a run are decided in the order of their turns. The outer error means that
@@ -289,9 +293,10 @@ pub trait Ledger: Organizations {
     /// A run with everything that it has used.
     async fn record(&self, run: RunId) -> Result<Option<RunRecord>, LedgerError>;
 
-    /// Runs in the order of their registration, newest last.
+    /// Runs in the order of their registration, newest last: of one organization or of all.
     async fn list(
         &self,
+        organization: Option<OrganizationId>,
         status: Option<RunState>,
         page: Page,
     ) -> Result<Vec<RunRecord>, LedgerError>;

@@ -14,6 +14,7 @@ use governor::{Quota, RateLimiter};
 pub mod connections;
 pub mod bodies;
 pub mod strangers;
+pub mod failures;
 
 /// How many calls of one run are under way on this gateway, waiting ones included.
 #[derive(Debug, Default)]

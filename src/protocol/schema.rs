@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::domain::control::AttemptBudget;
-use crate::domain::id::{Attempt, OrganizationId, ReservationId, RunId};
+use crate::domain::id::{Attempt, KeyId, OrchestratorKeyId, OrganizationId, ReservationId, RunId};
 use crate::domain::money::Usd;
+use crate::domain::organization::{KeyStatus, Role};
 use crate::domain::run::{OnCap, RunState};
 use crate::domain::settlement::{CostSource, Flag};
 use crate::domain::usage::Tokens;
@@ -47,6 +48,13 @@ schema!(InstantText, "Instant", { "type": "string", "format": "date-time" });
 schema!(RunId, "RunId", { "type": "string", "format": "uuid" });
 schema!(OrganizationId, "OrganizationId", { "type": "string", "format": "uuid" });
 schema!(ReservationId, "CallId", { "type": "string", "format": "uuid" });
+schema!(KeyId, "KeyId", { "type": "string", "format": "uuid" });
+schema!(OrchestratorKeyId, "OrchestratorKeyId", { "type": "string", "format": "uuid" });
+schema!(KeyStatus, "KeyStatus", {
+    "type": "string",
+    "enum": KeyStatus::ALL.map(KeyStatus::as_str),
+});
+schema!(Role, "Role", { "type": "string", "enum": Role::ALL.map(Role::as_str) });
 schema!(Attempt, "Attempt", { "type": "integer", "minimum": 1 });
 schema!(Tokens, "Tokens", { "type": "integer", "minimum": 0 });
 schema!(RunState, "RunState", { "type": "string", "enum": RunState::ALL.map(RunState::as_str) });

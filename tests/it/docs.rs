@@ -74,6 +74,7 @@ fn when(code: Code) -> &'static str {
         Code::RunNotActive => "the run is still `pending` or `initializing` after the wait",
         Code::RunConflict => "the run id is registered already, with another body",
         Code::LimitBelowSpent => "a PATCH sets the cap below what is spent",
+        Code::Conflict => "the name or the id is taken, or was used for something else",
         Code::InvalidTransition => "the run cannot be closed or reopened that way",
         Code::ProviderNotConfigured => "no provider of this model has a key or a base URL",
         Code::RequestTooLarge => {

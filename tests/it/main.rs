@@ -35,6 +35,7 @@ mod formats;
 mod holding;
 mod translate;
 mod openapi;
+mod tenancy;
 mod threats;
 mod fuzz;
 mod edge;

@@ -47,6 +47,8 @@ pub enum Code {
     RunConflict,
     /// The new cap is below what is spent.
     LimitBelowSpent,
+    /// The name or the id is taken.
+    Conflict,
     /// The run cannot go there from where it is.
     InvalidTransition,
     /// The provider that serves the model has no key.
@@ -129,7 +131,7 @@ const SERVER: &str = "server_error";
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::InvalidRequest,
         Self::InvalidModel,
         Self::InvalidRunId,
@@ -152,6 +154,7 @@ impl Code {
         Self::RunNotActive,
         Self::RunConflict,
         Self::LimitBelowSpent,
+        Self::Conflict,
         Self::InvalidTransition,
         Self::ProviderNotConfigured,
         Self::RequestTooLarge,
@@ -197,6 +200,7 @@ impl Code {
             Self::RunNotActive => rule("run_not_active", 409, BAD, Policy, true),
             Self::RunConflict => rule("run_conflict", 409, BAD, Client, false),
             Self::LimitBelowSpent => rule("limit_below_spent", 409, BAD, Policy, false),
+            Self::Conflict => rule("conflict", 409, BAD, Client, false),
             Self::InvalidTransition => rule("invalid_transition", 409, BAD, Policy, false),
             Self::ProviderNotConfigured => rule("provider_not_configured", 412, BAD, Policy, false),
             Self::RequestTooLarge => rule("request_too_large", 413, BAD, Client, false),

@@ -48,6 +48,7 @@ pub fn document(gateway: &Gateway, manners: Manners, base_paths: &[String]) -> D
             }),
             mounted: routes::mounted(&base_paths).collect(),
             parameters: PARAMETERS,
+            rights: None,
             anonymous: by_id,
             headers: &["x-run-id"],
             errors: &[Code::UpgradeNotSupported, Code::InternalError],

@@ -68,6 +68,7 @@ pub(super) fn responses(
     let mut codes: Vec<Code> = plane.errors.iter().chain(spec.errors).copied().collect();
     if spec.credential {
         codes.push(Code::InvalidKey);
+        codes.extend(plane.rights.into_iter().flatten());
     }
     if spec.body.is_some() {
         codes.extend([Code::InvalidRequest, Code::RequestTooLarge, Code::UnsupportedMediaType]);

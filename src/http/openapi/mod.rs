@@ -34,6 +34,9 @@ pub(super) struct Plane<'a> {
     pub(super) mounted: Vec<(&'a str, &'static [Endpoint])>,
     /// Headers by which every endpoint with a credential can be told more.
     pub(super) parameters: &'static [Param],
+    /// Whether each endpoint takes only those of these ways that have its right, and what else it
+    /// then may refuse a credential with.
+    pub(super) rights: Option<&'static [Code]>,
     /// Whether it also serves who shows nothing.
     pub(super) anonymous: bool,
     /// Headers of every refusal where a credential was asked for.
@@ -146,7 +149,16 @@ impl Writer<'_> {
     /// One of the plane's ways, unless the endpoint asks for none.
     fn security(&self, spec: &Spec) -> Value {
         let ways = self.plane.security.as_object().filter(|_| spec.credential);
-        let ways = ways.into_iter().flatten().map(|(name, _)| json!({name: []}));
+        let has_right = |name: &String| {
+            self.plane.rights.is_none() || spec.needs.ways().contains(&name.as_str())
+        };
+        let ways = ways.into_iter().flatten().map(|(name, _)| name);
+        // Of a member's password it is his role that is the scope.
+        let roles = || spec.needs.roles().iter().map(|role| role.as_str()).collect::<Vec<_>>();
+        let ways = ways.filter(|name| has_right(name)).map(|name| match name.as_str() {
+            "member" => json!({name: roles()}),
+            _ => json!({name: []}),
+        });
         let nothing = (spec.credential && self.plane.anonymous).then(|| json!({}));
         ways.chain(nothing).collect()
     }
@@ -155,7 +167,7 @@ impl Writer<'_> {
         let in_path = path.split('/').filter_map(|part| {
             let name = part.strip_prefix('{')?.strip_suffix('}')?;
             let schema = match name {
-                "id" => json!({"type": "string", "format": "uuid"}),
+                "id" | "key" => json!({"type": "string", "format": "uuid"}),
                 _ => json!({"type": "string"}),
             };
             Some(json!({"name": name, "in": "path", "required": true, "schema": schema}))

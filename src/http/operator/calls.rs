@@ -13,6 +13,7 @@ use crate::domain::id::RunId;
 use crate::gateway::Gateway;
 use crate::gateway::runs::Rows;
 use crate::http::respond;
+use crate::http::route::Right;
 use crate::ledger::{CallRecord, Page};
 use crate::protocol::error;
 
@@ -30,7 +31,7 @@ const ROWS_AT_ONCE: u32 = 500;
 pub(super) async fn list(request: HttpRequest, operator: web::Data<Operator>) -> HttpResponse {
     let exchange = Exchange::new(request, operator);
     let work = async {
-        exchange.authenticate()?;
+        exchange.admit(Right::Runs).await?;
         let query = exchange.query(paging::PAGE)?;
         let page = paging::read(&query)?;
         let run = exchange.run()?;

@@ -3,25 +3,22 @@
 use std::cell::RefCell;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
-use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
-use subtle::ConstantTimeEq as _;
 
 use crate::domain::fault::{Code, Fault};
-use crate::domain::id::RunId;
-use crate::domain::key::TokenHash;
+use crate::domain::id::{OrganizationId, RunId};
 use crate::gateway::inference::Standing;
 use crate::http::request_id::request_id;
-use crate::http::route::Param;
+use crate::http::route::{Param, Right};
 use crate::http::{decode, respond};
+use crate::ledger::audit;
 use crate::protocol::style::Style;
 
 use super::Operator;
+use super::credential::{self, Caller};
 use super::fields::invalid;
 
 /// What every answer says about caches: it shows tokens, or what is true only now.
@@ -51,7 +48,7 @@ impl Exchange {
     ) -> HttpResponse {
         let manners = self.operator.manners;
         let answer = respond::guarded(&self.id, manners, Style::default(), async {
-            work.await.unwrap_or_else(|fault| {
+            audit::attributed(work).await.unwrap_or_else(|fault| {
                 respond::refuse(&fault, &self.id, manners, &Standing::default())
             })
         })
@@ -63,17 +60,27 @@ impl Exchange {
         }
     }
 
-    /// Checks the credential of a request that has no body.
-    pub(super) fn authenticate(&self) -> Result<(), Fault> {
-        match &self.operator.admin_token {
-            Some(token) => check_bearer(self.request.headers(), token),
-            None => Ok(()),
+    /// Checks the credential of a request that has no body, and what it allows. Whatever is changed
+    /// from then on is changed by its owner.
+    ///
+    /// A run that the path names is then one that the caller may know of, and an organization there
+    /// is his own, or one that the operator has.
+    pub(super) async fn admit(&self, needs: Right) -> Result<Caller, Fault> {
+        let caller = credential::check(&self.request, &self.operator, &self.id, needs).await?;
+        if let (Some(owner), Some(_)) = (caller.bound_to(), self.request.match_info().get("id")) {
+            self.operator.gateway.must_own_run(owner, self.run()?).await?;
         }
+        Ok(caller)
     }
 
-    /// Reads the body and checks the credential. What is too large or encoded in an unknown way is
-    /// refused whoever sends it; what else is wrong with a body only its sender may hear.
-    pub(super) async fn body(&self, mut payload: web::Payload) -> Result<Body, Fault> {
+    /// Reads the body and checks the credential, as [`Exchange::admit`] does. What is too large or
+    /// encoded in an unknown way is refused whoever sends it; what else is wrong with a body only
+    /// its sender may hear.
+    pub(super) async fn body(
+        &self,
+        mut payload: web::Payload,
+        needs: Right,
+    ) -> Result<(Caller, Body), Fault> {
         let limit = self.operator.max_body_bytes;
         let read = decode::read_json(&self.request, &mut payload, limit, None).await;
         if read.is_err() {
@@ -82,8 +89,8 @@ impl Exchange {
         match read {
             Err(fault) if fault.code() != Code::InvalidRequest => Err(fault),
             read => {
-                self.authenticate()?;
-                read.map(Body)
+                let caller = self.admit(needs).await?;
+                read.map(|body| (caller, Body(body)))
             }
         }
     }
@@ -93,6 +100,17 @@ impl Exchange {
         self.request.match_info().get("id").and_then(RunId::parse).ok_or_else(|| {
             Fault::new(Code::InvalidRunId, "The run id in the path is not a UUID.").param("id")
         })
+    }
+
+    /// The organization that the path names.
+    pub(super) fn organization(&self) -> Result<OrganizationId, Fault> {
+        credential::organization(&self.request)
+            .ok_or_else(crate::gateway::organizations::no_organization)
+    }
+
+    /// What the path says there.
+    pub(super) fn part(&self, name: &str) -> &str {
+        self.request.match_info().get(name).unwrap_or_default()
     }
 
     /// The query's members, each at most once and each among the known ones.
@@ -163,25 +181,4 @@ impl Query {
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
-}
-
-/// Compares hashes, so that neither the time nor the length tells anything about the token.
-fn check_bearer(headers: &HeaderMap, token: &SecretString) -> Result<(), Fault> {
-    let mut given = headers.get_all(AUTHORIZATION);
-    let bearer = match (given.next(), given.next()) {
-        (Some(value), None) => value.to_str().ok().and_then(|value| value.split_once(' ')),
-        _ => None,
-    };
-    let is_right = bearer.is_some_and(|(scheme, secret)| {
-        let (given, wanted) = (TokenHash::of(secret.trim()), TokenHash::of(token.expose_secret()));
-        let same = given.as_bytes().ct_eq(wanted.as_bytes());
-        scheme.eq_ignore_ascii_case("bearer") && bool::from(same)
-    });
-    if is_right {
-        return Ok(());
-    }
-    Err(Fault::new(
-        Code::InvalidKey,
-        "This credential is not valid here. Send ADMIN_TOKEN as `Authorization: Bearer …`.",
-    ))
 }

@@ -138,6 +138,31 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The members of an object.
+    pub(super) fn object(
+        &self,
+        name: &str,
+        known: &'static [Member],
+    ) -> Result<Option<Fields<'a>>, Fault> {
+        let Some(raw) = self.given(name) else { return Ok(None) };
+        Fields::read(raw, known, self.name(&format!("{name}."))).map(Some)
+    }
+
+    /// A text that says what something is called: not empty, and without characters that a
+    /// terminal obeys.
+    pub(super) fn label(&self, name: &str, most: usize) -> Result<Option<String>, Fault> {
+        let Some(text) = self.storable(name, most)? else { return Ok(None) };
+        if text.trim().is_empty() || text.chars().any(char::is_control) {
+            return Err(self.wrong(name, "must not be empty or hold control characters"));
+        }
+        Ok(Some(text))
+    }
+
+    /// A member that must be there.
+    pub(super) fn required<T>(&self, name: &str, read: Option<T>) -> Result<T, Fault> {
+        read.ok_or_else(|| self.wrong(name, "is required"))
+    }
+
     /// A state, by any of its names.
     pub(super) fn state(&self, name: &str) -> Result<Option<RunState>, Fault> {
         let Some(text) = self.text(name)? else { return Ok(None) };

@@ -31,6 +31,16 @@ pub(super) enum Kind {
     Word(&'static [&'static str]),
     /// Between one and so many strings.
     Names(usize),
+    /// What something is called, in at most so many bytes.
+    Label(usize),
+    /// What somebody signs in with, in at most so many bytes.
+    SignIn(usize),
+    /// A secret of between so many characters and so many bytes.
+    Password(usize, usize),
+    /// Some of these words.
+    Words(&'static [&'static str]),
+    /// An object of these members.
+    Object(&'static [Member]),
     /// An object of at most so many bytes.
     Notes(usize),
     /// A string of at most so many bytes.
@@ -112,6 +122,18 @@ impl Kind {
                 let name = json!({"type": "string"});
                 json!({"type": "array", "items": name, "minItems": 1, "maxItems": most})
             }
+            Self::Label(most) => json!({"type": "string", "minLength": 1, "maxLength": most}),
+            Self::SignIn(most) => {
+                json!({"type": "string", "pattern": "^[A-Za-z0-9._@+-]+$", "maxLength": most})
+            }
+            Self::Password(least, most) => {
+                json!({"type": "string", "minLength": least, "maxLength": most})
+            }
+            Self::Words(words) => {
+                let word = json!({"type": "string", "enum": words});
+                json!({"type": "array", "items": word, "minItems": 1, "maxItems": words.len()})
+            }
+            Self::Object(members) => schema(members),
             Self::Notes(most) => {
                 json!({"type": "object", "description": format!("At most {most} bytes.")})
             }

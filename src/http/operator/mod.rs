@@ -17,9 +17,10 @@ use crate::gateway::Gateway;
 use super::data::health::{Health, readiness};
 use super::openapi::Document;
 use super::respond::{self, Manners};
-use super::route;
+use super::route::{self, Right};
 
 mod exchange;
+mod credential;
 mod members;
 mod fields;
 mod metadata;
@@ -32,6 +33,7 @@ mod runs;
 mod calls;
 mod models;
 mod totals;
+mod organizations;
 mod routes;
 
 pub use routes::document;
@@ -60,14 +62,16 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The routes of the control plane, on an [`Operator`] that the app holds as its data. Whatever is
 /// not among them, by its path or its method, is not found.
 pub fn configure(config: &mut web::ServiceConfig) {
-    route::mount(config, "", routes::ALL);
+    for endpoints in routes::mounted() {
+        route::mount(config, "", endpoints);
+    }
     config.default_service(web::to(not_found));
 }
 
 async fn metrics(request: HttpRequest, operator: web::Data<Operator>) -> HttpResponse {
     let exchange = Exchange::new(request, operator);
     let work = async {
-        exchange.authenticate()?;
+        exchange.admit(Right::Operator).await?;
         let text = exchange.operator.metrics.render();
         Ok(respond::answer(StatusCode::OK, &exchange.id, exchange.operator.manners)
             .insert_header((CONTENT_TYPE, METRICS))
@@ -98,7 +102,7 @@ async fn readyz(request: HttpRequest, operator: web::Data<Operator>) -> HttpResp
 async fn openapi(request: HttpRequest, operator: web::Data<Operator>) -> HttpResponse {
     let exchange = Exchange::new(request, operator);
     let work = async {
-        exchange.authenticate()?;
+        exchange.admit(Right::Operator).await?;
         Ok(respond::answer(StatusCode::OK, &exchange.id, exchange.operator.manners)
             .insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")))
             .insert_header(NO_STORE)
@@ -110,7 +114,7 @@ async fn openapi(request: HttpRequest, operator: web::Data<Operator>) -> HttpRes
 async fn not_found(request: HttpRequest, operator: web::Data<Operator>) -> HttpResponse {
     let exchange = Exchange::new(request, operator);
     let work = async {
-        exchange.authenticate()?;
+        exchange.admit(Right::Runs).await?;
         Err(Fault::new(
             Code::NotFound,
             "There is no such endpoint on the control plane. Check the path and the method.",

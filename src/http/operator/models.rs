@@ -10,7 +10,7 @@ use crate::catalog::Target;
 use crate::domain::fault::Fault;
 use crate::gateway::Gateway;
 use crate::http::catalogue_view::TargetView;
-use crate::http::route::Param;
+use crate::http::route::{Param, Right};
 use crate::providers::REGISTRY;
 
 use super::Operator;
@@ -53,7 +53,7 @@ impl CatalogueView {
 pub(super) async fn list(request: HttpRequest, operator: web::Data<Operator>) -> HttpResponse {
     let exchange = Exchange::new(request, operator);
     let work = async {
-        exchange.authenticate()?;
+        exchange.admit(Right::Operator).await?;
         let query = exchange.query(QUERY)?;
         let view = CatalogueView::of(&exchange.operator.gateway, provider(&query)?);
         exchange.json(StatusCode::OK, &view)

@@ -12,7 +12,7 @@ use crate::ledger::Page;
 use super::exchange::Query;
 use super::fields::invalid;
 
-const DEFAULT_LIMIT: u32 = 100;
+pub(super) const DEFAULT_LIMIT: u32 = 100;
 pub(super) const MAX_LIMIT: u32 = 1_000;
 /// Longest wait for a run's usage to be final.
 const MAX_WAIT: Duration = Duration::from_secs(120);

@@ -1,16 +1,18 @@
 //! Bodies of `POST /runs` become registrations.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::fault::{Code, Fault};
 use crate::domain::id::{OrganizationId, RunId};
 use crate::domain::money::Usd;
+use crate::domain::organization::RunDefaults;
 use crate::domain::run::{OnCap, Registration, RunState, RunTerms};
 use crate::domain::usage::Tokens;
 use crate::protocol::json;
@@ -32,13 +34,14 @@ const MAX_TOKEN_LIMIT: u64 = 9_007_199_254_740_991;
 /// The members of a registration.
 pub(super) static FIELDS: &[Member] = &[
     optional("id", Kind::Uuid, "The run's id; one is made if none is given."),
-    optional("organization_id", Kind::Uuid, "Only the default organization's, so far."),
+    optional("organization_id", Kind::Uuid, "Who pays: one that the caller may register runs for."),
     Member {
         name: "cost_limit_usd",
         kind: Kind::Usd,
-        required: true,
+        required: false,
         nullable: false,
-        about: "The cap, in US dollars; 0 means zero.",
+        about: "The cap, in US dollars; 0 means zero. Required unless the organization has a \
+                default.",
     },
     optional("status", Kind::State(&RunState::ALL), "Where the run begins; `pending` by default."),
     optional("allowed_models", Kind::Names(MAX_MODELS), "The models that it may use; `null`: all."),
@@ -79,10 +82,38 @@ pub(super) enum Wanted {
     Many(Vec<Registration>),
 }
 
+/// For whom the caller may register runs.
+pub(super) struct Owners {
+    /// The organization of a run that names none.
+    pub(super) usual: OrganizationId,
+    /// All of them, with what their runs fall back to.
+    pub(super) known: HashMap<OrganizationId, RunDefaults>,
+}
+
+/// The organizations that a body names, as far as it can be read.
+pub(super) fn named_organizations(body: &str) -> HashSet<OrganizationId> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow, default)]
+        organization_id: Option<Cow<'a, str>>,
+    }
+    let one: Vec<&RawValue>;
+    let all: &[&RawValue] = if body.trim_start().starts_with('[') {
+        one = serde_json::from_str(body).unwrap_or_default();
+        &one
+    } else {
+        one = serde_json::from_str(body).into_iter().collect();
+        &one
+    };
+    let named = all.iter().filter_map(|raw| serde_json::from_str::<Named<'_>>(raw.get()).ok());
+    let named = named.filter_map(|named| OrganizationId::parse(&named.organization_id?));
+    named.collect()
+}
+
 /// Reads one registration, or an array of them.
-pub(super) fn read(body: &str, now: DateTime<Utc>) -> Result<Wanted, Fault> {
+pub(super) fn read(body: &str, now: DateTime<Utc>, owners: &Owners) -> Result<Wanted, Fault> {
     if !body.trim_start().starts_with('[') {
-        return read_one(body, String::new(), now).map(|one| Wanted::One(Box::new(one)));
+        return read_one(body, String::new(), now, owners).map(|one| Wanted::One(Box::new(one)));
     }
     let elements: Vec<&RawValue> =
         serde_json::from_str(body).map_err(|error| json::syntax_fault(&error))?;
@@ -94,26 +125,36 @@ pub(super) fn read(body: &str, now: DateTime<Utc>) -> Result<Wanted, Fault> {
             ),
         ));
     }
-    let read = |(index, raw): (usize, &&RawValue)| read_one(raw.get(), format!("[{index}]."), now);
+    let read =
+        |(index, raw): (usize, &&RawValue)| read_one(raw.get(), format!("[{index}]."), now, owners);
     elements.iter().enumerate().map(read).collect::<Result<_, _>>().map(Wanted::Many)
 }
 
-fn read_one(text: &str, prefix: String, now: DateTime<Utc>) -> Result<Registration, Fault> {
+fn read_one(
+    text: &str,
+    prefix: String,
+    now: DateTime<Utc>,
+    owners: &Owners,
+) -> Result<Registration, Fault> {
     let fields = Fields::read(text, FIELDS, prefix)?;
-    let cost_limit = fields.usd("cost_limit_usd")?.ok_or_else(|| {
+    let (organization, defaults) = read_owner(&fields, owners)?;
+    let given = fields.usd("cost_limit_usd")?;
+    let cost_limit = given.or(defaults.cost_limit).ok_or_else(|| {
         fields.wrong("cost_limit_usd", "is required: the run's cap, such as \"0.25\"")
     })?;
     let status = fields.state("status")?.unwrap_or(RunState::Pending);
-    let terms = read_terms(&fields)?;
+    let mut terms = read_terms(&fields, organization)?;
     let expiry = read_expiry(&fields)?;
     let metadata = metadata::read(&fields)?.unwrap_or_else(|| "{}".to_owned());
     let id = read_id(&fields)?;
-    let fingerprint = fingerprint(id, &terms, cost_limit, status, &expiry, &metadata)?;
+    let fingerprint = fingerprint(id, &terms, given, status, &expiry, &metadata)?;
     let expires_at = match expiry {
         Expiry::Never => None,
         Expiry::At(instant) => Some(instant),
         Expiry::After(seconds) => Some(now + Duration::from_secs(seconds)),
     };
+    // Only now: the same body is the same registration, whatever the defaults became.
+    fall_back(&mut terms, defaults);
     Ok(Registration { id, terms, cost_limit, status, expires_at, metadata, fingerprint })
 }
 
@@ -127,14 +168,27 @@ fn read_id(fields: &Fields<'_>) -> Result<RunId, Fault> {
     })
 }
 
-fn read_terms(fields: &Fields<'_>) -> Result<RunTerms, Fault> {
-    if let Some(text) = fields.text("organization_id")? {
-        let is_default = uuid::Uuid::try_parse(&text)
-            .is_ok_and(|id| OrganizationId::from_uuid(id) == OrganizationId::DEFAULT);
-        if !is_default {
-            return Err(fields.wrong("organization_id", "names no organization; leave it out"));
-        }
-    }
+/// Whose the run is. One that the caller may not know of is told as one that does not exist.
+fn read_owner(
+    fields: &Fields<'_>,
+    owners: &Owners,
+) -> Result<(OrganizationId, RunDefaults), Fault> {
+    let named = fields.text("organization_id")?;
+    let id = named.map_or(Some(owners.usual), |text| OrganizationId::parse(&text));
+    let found = id.and_then(|id| Some((id, *owners.known.get(&id)?)));
+    found.ok_or_else(|| fields.wrong("organization_id", "names no organization; leave it out"))
+}
+
+fn fall_back(terms: &mut RunTerms, defaults: RunDefaults) {
+    terms.token_limit = terms.token_limit.or(defaults.token_limit);
+    terms.call_limit = terms.call_limit.or(defaults.call_limit);
+    terms.max_concurrency = terms.max_concurrency.or(defaults.max_concurrency);
+    terms.requests_per_minute = terms.requests_per_minute.or(defaults.requests_per_minute);
+    let most = terms.max_output_tokens_per_call;
+    terms.max_output_tokens_per_call = most.or(defaults.max_output_tokens_per_call);
+}
+
+fn read_terms(fields: &Fields<'_>, organization: OrganizationId) -> Result<RunTerms, Fault> {
     let on_cap = match fields.text("on_cap")? {
         None => OnCap::Clamp,
         Some(word) => OnCap::parse(&word)
@@ -143,7 +197,7 @@ fn read_terms(fields: &Fields<'_>) -> Result<RunTerms, Fault> {
     let output = fields.count("max_output_tokens_per_call")?;
     let token_limit = fields.count("token_limit")?;
     Ok(RunTerms {
-        organization: OrganizationId::DEFAULT,
+        organization,
         allowed_models: read_models(fields)?,
         token_limit: token_limit.map(Tokens::new),
         call_limit: fields.small_count("call_limit")?,
@@ -196,7 +250,7 @@ fn read_expiry(fields: &Fields<'_>) -> Result<Expiry, Fault> {
 struct Canonical<'a> {
     id: RunId,
     organization_id: OrganizationId,
-    cost_limit_usd: Usd,
+    cost_limit_usd: Option<Usd>,
     status: RunState,
     allowed_models: Option<Vec<&'a str>>,
     token_limit: Option<Tokens>,
@@ -216,7 +270,7 @@ struct Canonical<'a> {
 fn fingerprint(
     id: RunId,
     terms: &RunTerms,
-    cost_limit: Usd,
+    cost_limit: Option<Usd>,
     status: RunState,
     expiry: &Expiry,
     metadata: &str,
@@ -235,7 +289,7 @@ fn fingerprint(
     let canonical = Canonical {
         id,
         organization_id: terms.organization,
-        cost_limit_usd: cost_limit.normalized(),
+        cost_limit_usd: cost_limit.map(Usd::normalized),
         status,
         allowed_models,
         token_limit: terms.token_limit,

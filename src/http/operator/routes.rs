@@ -9,23 +9,29 @@ use crate::gateway::Mode;
 use crate::http::data::health::Health;
 use crate::http::openapi::{self, Document, SCHEMAS};
 use crate::http::respond::Manners;
-use crate::http::route::{Answer, Body, Content, Endpoint, Method, Spec, of};
+use crate::http::route::{Answer, Body, Content, Endpoint, Method, Right, Spec, of};
 use crate::http::usage_view::UsageView;
 
 use super::view::{CallView, ListView, RunView};
-use super::{calls, change, members, models, paging, register, runs, totals};
+use super::{calls, change, members, models, organizations, paging, register, runs, totals};
 
 const LEDGER: &[Code] = &[Code::Unavailable];
 const OF_RUN: &[Code] = &[Code::InvalidRunId, Code::RunNotFound, Code::Unavailable];
 
-/// Every endpoint.
-pub(super) static ALL: &[Endpoint] = &[
+/// Every list of endpoints of this plane.
+pub(super) fn mounted() -> impl Iterator<Item = &'static [Endpoint]> {
+    std::iter::once(ALL).chain(organizations::ALL)
+}
+
+/// The endpoints of runs, and those that every gateway has.
+static ALL: &[Endpoint] = &[
     Endpoint {
         method: Method::Post,
         path: "/runs",
         to: |_| web::to(runs::create),
         spec: Spec {
             id: "createRuns",
+            needs: Right::Runs,
             summary: "Register a run, or an array of runs: all or none",
             about: "The same body with the same id again is the same run.",
             body: Some(Body { required: true, schema: registration, example: run_example }),
@@ -46,6 +52,7 @@ pub(super) static ALL: &[Endpoint] = &[
         to: |_| web::to(runs::list),
         spec: Spec {
             id: "listRuns",
+            needs: Right::Runs,
             summary: "Runs with their usage, in the order of their registration",
             query: runs::LIST_QUERY,
             answers: &[json("A page of runs.", of::<ListView<RunView>>)],
@@ -59,6 +66,7 @@ pub(super) static ALL: &[Endpoint] = &[
         to: |_| web::to(runs::show),
         spec: Spec {
             id: "showRun",
+            needs: Right::Runs,
             summary: "A run with its usage",
             answers: &[json("The run.", of::<RunView>)],
             errors: &[
@@ -76,6 +84,7 @@ pub(super) static ALL: &[Endpoint] = &[
         to: |_| web::to(runs::patch),
         spec: Spec {
             id: "changeRun",
+            needs: Right::Runs,
             summary: "Change a run",
             about: "A state that the run has passed changes nothing. Once this is answered, \
                     nothing is admitted on what was before.",
@@ -100,6 +109,7 @@ pub(super) static ALL: &[Endpoint] = &[
         to: |_| web::to(runs::close),
         spec: Spec {
             id: "closeRun",
+            needs: Right::Runs,
             summary: "End a run's spending, and get the bill",
             about: "From its answer on nothing is admitted. A second close answers the same bill.",
             body: Some(Body {
@@ -124,6 +134,7 @@ pub(super) static ALL: &[Endpoint] = &[
         to: |_| web::to(runs::open_attempt),
         spec: Spec {
             id: "openAttempt",
+            needs: Right::Runs,
             summary: "Open the next attempt",
             about: "It has a new token; the old one is dead. The budget stays.",
             body: Some(Body {
@@ -142,12 +153,9 @@ pub(super) static ALL: &[Endpoint] = &[
         to: |_| web::to(runs::rotate_token),
         spec: Spec {
             id: "rotateToken",
+            needs: Right::Runs,
             summary: "Replace the token of the current attempt",
-            body: Some(Body {
-                required: false,
-                schema: |schemas| object(schemas, "Nothing", &[]),
-                example: || json!({}),
-            }),
+            body: nothing(),
             answers: &[json("The run, with its token.", of::<RunView>)],
             errors: OF_RUN,
             ..Spec::NEW
@@ -159,6 +167,7 @@ pub(super) static ALL: &[Endpoint] = &[
         to: |_| web::to(runs::usage),
         spec: Spec {
             id: "runUsage",
+            needs: Right::Runs,
             summary: "What a run has used",
             query: runs::USAGE_QUERY,
             answers: &[json("Its usage, `provisional` if the wait lapsed.", of::<UsageView>)],
@@ -172,6 +181,7 @@ pub(super) static ALL: &[Endpoint] = &[
         to: |_| web::to(calls::list),
         spec: Spec {
             id: "runCalls",
+            needs: Right::Runs,
             summary: "The ended calls of a run, in the order of their admission",
             about: "With `accept: application/x-ndjson` all of them, a row on each line, or as \
                     many as `limit` says. Should the rows break off, an `error` is the last line, \
@@ -283,11 +293,24 @@ const TO_A_STATE: &[Code] =
     &[Code::InvalidRunId, Code::RunNotFound, Code::InvalidTransition, Code::Unavailable];
 
 /// Nothing that this plane answers may be kept.
-const fn json(about: &'static str, schema: crate::http::route::SchemaOf) -> Answer {
+pub(super) const fn json(about: &'static str, schema: crate::http::route::SchemaOf) -> Answer {
     Answer { headers: &["cache-control"], ..Answer::json(about, schema) }
 }
 
-fn object(schemas: &mut SchemaGenerator, name: &str, members: &[members::Member]) -> Value {
+/// A body that has nothing to say, and may be missing.
+pub(super) const fn nothing() -> Option<Body> {
+    Some(Body {
+        required: false,
+        schema: |schemas| object(schemas, "Nothing", &[]),
+        example: || json!({}),
+    })
+}
+
+pub(super) fn object(
+    schemas: &mut SchemaGenerator,
+    name: &str,
+    members: &[members::Member],
+) -> Value {
     schemas.definitions_mut().insert(name.to_owned(), members::schema(members));
     json!({"$ref": format!("{SCHEMAS}{name}")})
 }
@@ -313,22 +336,32 @@ pub fn document(mode: Mode, manners: Manners) -> Document {
         let security = match mode {
             // A developer's gateway asks for nothing.
             Mode::Dev => json!({}),
-            Mode::Serve => json!({"operator": {
-                "type": "http",
-                "scheme": "bearer",
-                "description": "ADMIN_TOKEN",
-            }}),
+            Mode::Serve => json!({
+                "operator": {"type": "http", "scheme": "bearer", "description": "ADMIN_TOKEN"},
+                "orchestrator": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A key for the runs of one organization, `rg-orc-…`.",
+                },
+                "member": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "Name and password of a member of the organization in the path; \
+                                    what stands beside it are the roles that suffice.",
+                },
+            }),
         };
         openapi::render(&openapi::Plane {
             title: "rungate: control plane",
             about: "What orchestrators do to runs, and what operators read; never for a sandbox. \
-                    Amounts of money are exact decimal text in US dollars, and may be numbers in \
-                    requests."
+                Amounts of money are exact decimal text in US dollars, and may be numbers in \
+                requests."
                 .to_owned(),
             servers: json!([{"url": "/"}]),
             security,
-            mounted: vec![("", ALL)],
+            mounted: mounted().map(|endpoints| ("", endpoints)).collect(),
             parameters: &[],
+            rights: Some(&[Code::Forbidden, Code::RateLimited, Code::Unavailable]),
             anonymous: mode == Mode::Dev,
             headers: &[],
             errors: &[Code::InternalError],

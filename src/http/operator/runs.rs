@@ -1,17 +1,22 @@
 //! The endpoints of runs.
 
+use std::collections::{HashMap, HashSet};
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::Utc;
 use serde_json::json;
 
+use crate::domain::fault::Fault;
+use crate::domain::id::OrganizationId;
 use crate::domain::run::RunState;
-use crate::http::route::Param;
+use crate::http::route::{Param, Right};
 use crate::http::usage_view::UsageView;
 
+use super::credential::Caller;
 use super::exchange::Exchange;
 use super::fields::{STATES, invalid};
-use super::register::{self, Wanted};
+use super::register::{self, Owners, Wanted};
 use super::view::{ListView, RunView};
 use super::{Operator, change, paging};
 
@@ -37,8 +42,10 @@ pub(super) async fn create(
 ) -> HttpResponse {
     let exchange = Exchange::new(request, operator);
     let work = async {
-        let body = exchange.body(payload).await?;
-        let (registrations, alone) = match register::read(body.text()?, Utc::now())? {
+        let (caller, body) = exchange.body(payload, Right::Runs).await?;
+        let text = body.text()?;
+        let owners = owners(&exchange, &caller, text).await?;
+        let (registrations, alone) = match register::read(text, Utc::now(), &owners)? {
             Wanted::One(registration) => (vec![*registration], true),
             Wanted::Many(registrations) => (registrations, false),
         };
@@ -54,17 +61,34 @@ pub(super) async fn create(
     exchange.answer(work).await
 }
 
+/// For whom this caller may register the runs of this body.
+async fn owners(exchange: &Exchange, caller: &Caller, body: &str) -> Result<Owners, Fault> {
+    let usual = caller.bound_to().unwrap_or(OrganizationId::DEFAULT);
+    let gateway = &exchange.operator.gateway;
+    let mut known = HashMap::from([(usual, gateway.usual_run_defaults(usual).await?)]);
+    let named = match caller.bound_to() {
+        Some(_) => HashSet::new(),
+        None => register::named_organizations(body),
+    };
+    for id in named.into_iter().filter(|id| *id != usual) {
+        if let Some(defaults) = gateway.run_defaults(id).await? {
+            known.insert(id, defaults);
+        }
+    }
+    Ok(Owners { usual, known })
+}
+
 /// `GET /runs`
 pub(super) async fn list(request: HttpRequest, operator: web::Data<Operator>) -> HttpResponse {
     let exchange = Exchange::new(request, operator);
     let work = async {
-        exchange.authenticate()?;
+        let caller = exchange.admit(Right::Runs).await?;
         let query = exchange.query(LIST_QUERY)?;
         let status = query
             .get("status")
             .map(|word| RunState::parse(word).ok_or_else(|| invalid("status".to_owned(), STATES)));
         let (status, page) = (status.transpose()?, paging::read(&query)?);
-        let found = exchange.operator.gateway.runs(status, page).await?;
+        let found = exchange.operator.gateway.runs(caller.bound_to(), status, page).await?;
         let next = found.rows.last().filter(|_| found.more).map(|record| record.run.id.to_string());
         let data = found.rows.into_iter().map(RunView::of).collect();
         exchange.json(StatusCode::OK, &ListView { data, next })
@@ -76,7 +100,7 @@ pub(super) async fn list(request: HttpRequest, operator: web::Data<Operator>) ->
 pub(super) async fn show(request: HttpRequest, operator: web::Data<Operator>) -> HttpResponse {
     let exchange = Exchange::new(request, operator);
     let work = async {
-        exchange.authenticate()?;
+        exchange.admit(Right::Runs).await?;
         exchange.query(&[])?;
         let record = exchange.operator.gateway.run(exchange.run()?).await?;
         exchange.json(StatusCode::OK, &RunView::of(record))
@@ -92,7 +116,7 @@ pub(super) async fn patch(
 ) -> HttpResponse {
     let exchange = Exchange::new(request, operator);
     let work = async {
-        let body = exchange.body(payload).await?;
+        let (_, body) = exchange.body(payload, Right::Runs).await?;
         let patch = change::read_patch(body.text()?)?;
         let record = exchange.operator.gateway.patch_run(exchange.run()?, patch).await?;
         exchange.json(StatusCode::OK, &RunView::of(record))
@@ -108,7 +132,7 @@ pub(super) async fn close(
 ) -> HttpResponse {
     let exchange = Exchange::new(request, operator);
     let work = async {
-        let body = exchange.body(payload).await?;
+        let (_, body) = exchange.body(payload, Right::Runs).await?;
         let (close, wait) = change::read_close(body.text()?)?;
         let run = exchange.run()?;
         let record = exchange.operator.gateway.close_run(run, close, wait).await?;
@@ -126,7 +150,7 @@ pub(super) async fn open_attempt(
 ) -> HttpResponse {
     let exchange = Exchange::new(request, operator);
     let work = async {
-        let body = exchange.body(payload).await?;
+        let (_, body) = exchange.body(payload, Right::Runs).await?;
         let status = change::read_attempt(body.text()?)?;
         let opened = exchange.operator.gateway.open_attempt(exchange.run()?, status).await?;
         exchange.json(StatusCode::CREATED, &RunView::opened(opened))
@@ -142,7 +166,7 @@ pub(super) async fn rotate_token(
 ) -> HttpResponse {
     let exchange = Exchange::new(request, operator);
     let work = async {
-        let body = exchange.body(payload).await?;
+        let (_, body) = exchange.body(payload, Right::Runs).await?;
         change::read_nothing(body.text()?)?;
         let opened = exchange.operator.gateway.rotate_token(exchange.run()?).await?;
         exchange.json(StatusCode::OK, &RunView::opened(opened))
@@ -154,7 +178,7 @@ pub(super) async fn rotate_token(
 pub(super) async fn usage(request: HttpRequest, operator: web::Data<Operator>) -> HttpResponse {
     let exchange = Exchange::new(request, operator);
     let work = async {
-        exchange.authenticate()?;
+        exchange.admit(Right::Runs).await?;
         let wait = paging::wait(&exchange.query(USAGE_QUERY)?)?;
         let run = exchange.run()?;
         let record = exchange.operator.gateway.wait_final(run, wait).await?;

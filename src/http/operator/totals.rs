@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::domain::fault::Fault;
 use crate::gateway::usage::{Totals, rank_and_name};
-use crate::http::route::Param;
+use crate::http::route::{Param, Right};
 use crate::http::usage_view::plain;
 use crate::ledger::{GroupBy, Sums, TotalsQuery};
 use crate::protocol::schema::{DayText, InstantText, UsdText};
@@ -144,7 +144,7 @@ impl TotalsView {
 pub(super) async fn usage(request: HttpRequest, operator: web::Data<Operator>) -> HttpResponse {
     let exchange = Exchange::new(request, operator);
     let work = async {
-        exchange.authenticate()?;
+        exchange.admit(Right::Operator).await?;
         let query = read(&exchange.query(QUERY)?, Utc::now())?;
         let totals = exchange.operator.gateway.totals(query.clone()).await?;
         exchange.json(StatusCode::OK, &TotalsView::of(&query, totals))

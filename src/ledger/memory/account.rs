@@ -230,6 +230,10 @@ impl Account {
         if self.of_key { "none".to_owned() } else { self.run.id.to_string() }
     }
 
+    pub(super) fn organization(&self) -> OrganizationId {
+        self.run.terms.organization
+    }
+
     pub(super) fn state(&self) -> RunState {
         self.run.standing.state
     }

@@ -184,7 +184,7 @@ fn at_most(page: Page) -> usize {
 }
 
 impl MemoryLedger {
-    fn on_shared<T>(&self, work: impl FnOnce(&mut Shared, DateTime<Utc>) -> T) -> T {
+    pub(super) fn on_shared<T>(&self, work: impl FnOnce(&mut Shared, DateTime<Utc>) -> T) -> T {
         work(&mut self.books.state.lock().shared, (self.clock)())
     }
 

@@ -13,6 +13,7 @@ use crate::domain::key::TokenHash;
 use crate::domain::organization::KeyStatus;
 use crate::domain::reservation::{Authority, Refusal};
 
+use super::super::members::{Member, PasswordHash};
 use super::super::organizations::{
     BudgetStanding, Credit, KeyRecord, OrchestratorKey, OrganizationRecord,
 };
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     pub(super) keys: BTreeMap<KeyId, KeyRecord>,
     pub(super) orchestrators: BTreeMap<OrchestratorKeyId, OrchestratorKey>,
     pub(super) credits: BTreeMap<OrganizationId, Vec<Credit>>,
+    pub(super) members: BTreeMap<(OrganizationId, String), (Member, PasswordHash)>,
     shelves: HashMap<BudgetId, Shelf>,
 }
 
@@ -63,6 +65,7 @@ impl Default for Shared {
             keys: BTreeMap::new(),
             orchestrators: BTreeMap::new(),
             credits: BTreeMap::new(),
+            members: BTreeMap::new(),
             shelves: HashMap::new(),
         }
     }

@@ -90,7 +90,7 @@ async fn a_run_never_seen_is_met_running_under_the_cap_of_newcomers() {
     let token = TokenHash::of("nobody's");
     assert!(ledger.find(RunKey::Token(token)).await.unwrap().is_none());
     assert!(ledger.record(RunId::random()).await.unwrap().is_none());
-    let runs = ledger.list(None, Page { after: None, limit: 9 }).await.unwrap();
+    let runs = ledger.list(None, None, Page { after: None, limit: 9 }).await.unwrap();
     assert_eq!(runs.len(), 2);
     assert!(events.try_recv().is_err(), "nothing of a known run changed");
 }

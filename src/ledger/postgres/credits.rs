@@ -12,6 +12,7 @@ use crate::domain::money::{Usd, add_exact};
 use super::super::Page;
 use super::super::organizations::{BudgetStanding, Credit, CreditKind, OrganizationsError};
 use super::admit::unreadable;
+use super::audit;
 use super::organizations::{CHANGED, LOCK_ORGANIZATION, insert_budget, standings};
 
 /// Books an amount, once for each id.
@@ -36,7 +37,7 @@ pub(super) async fn add(
     organization: OrganizationId,
     credit: Credit,
 ) -> Result<BudgetStanding, OrganizationsError> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = audit::begin(pool).await?;
     let locked = sqlx::query(LOCK_ORGANIZATION).bind(organization.uuid());
     locked.fetch_optional(&mut *transaction).await?.ok_or(OrganizationsError::NotFound)?;
     let amount = credit.amount.decimal();

@@ -15,6 +15,7 @@ use crate::domain::organization::{KeySnapshot, KeyStatus, KeyTerms};
 use super::super::Page;
 use super::super::organizations::{KeyRecord, NewKey, OrganizationsError};
 use super::admit::unreadable;
+use super::audit;
 use super::organizations::{insert_budget, lock_budgets, standings};
 use super::read::unsigned;
 
@@ -68,7 +69,7 @@ pub(super) enum Change {
 pub(super) async fn mint(pool: &PgPool, new: NewKey) -> Result<KeyRecord, OrganizationsError> {
     let NewKey { id, organization, terms, limits, hash, prefix } = new;
     let signed = |count: Option<u32>| count.map(|count| i32::try_from(count).unwrap_or(i32::MAX));
-    let mut transaction = pool.begin().await?;
+    let mut transaction = audit::begin(pool).await?;
     sqlx::query(MINT)
         .bind(organization.uuid())
         .bind(id.uuid())
@@ -141,7 +142,7 @@ pub(super) async fn change(
     id: KeyId,
     change: Change,
 ) -> Result<KeyRecord, OrganizationsError> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = audit::begin(pool).await?;
     let locked = sqlx::query_scalar(LOCK).bind(organization.uuid()).bind(id.uuid());
     let status: Option<String> = locked.fetch_optional(&mut *transaction).await?;
     let status = status.ok_or(OrganizationsError::NotFound)?;

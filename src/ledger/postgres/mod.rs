@@ -15,7 +15,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::sync::mpsc;
 
-use crate::domain::id::RunId;
+use crate::domain::id::{OrganizationId, RunId};
 use crate::domain::key::TokenHash;
 use crate::domain::reservation::{Ask, Refusal};
 use crate::domain::run::{Registration, RunPatch, RunSnapshot, RunStanding, RunState};
@@ -51,6 +51,8 @@ pub mod windows;
 pub mod organizations;
 pub mod keys;
 pub mod credits;
+pub mod members;
+pub mod audit;
 
 pub use check::{Finding, Report, check};
 pub use lease::{Lease, Swept};
@@ -334,10 +336,12 @@ impl Ledger for PostgresLedger {
 
     async fn list(
         &self,
+        organization: Option<OrganizationId>,
         status: Option<RunState>,
         page: Page,
     ) -> Result<Vec<RunRecord>, LedgerError> {
-        within(WORK_TIMEOUT, read::list(&self.pool, status, page)).await.map_err(unavailable)
+        let listing = read::list(&self.pool, organization, status, page);
+        within(WORK_TIMEOUT, listing).await.map_err(unavailable)
     }
 
     async fn calls(&self, run: RunId, page: Page) -> Result<Vec<CallRecord>, LedgerError> {

@@ -20,6 +20,7 @@ use crate::domain::usage::Tokens;
 use super::super::LedgerError;
 use super::super::organizations::{BudgetStanding, OrganizationRecord, OrganizationsError};
 use super::admit::unreadable;
+use super::audit;
 use super::read::unsigned;
 
 /// Makes an organization, unless its name or id is taken.
@@ -129,7 +130,7 @@ pub(super) async fn create(
     id: OrganizationId,
     name: &str,
 ) -> Result<OrganizationRecord, OrganizationsError> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = audit::begin(pool).await?;
     let made = sqlx::query(CREATE).bind(id.uuid()).bind(name).execute(&mut *transaction).await?;
     if made.rows_affected() == 0 {
         return Err(OrganizationsError::Taken);
@@ -270,7 +271,7 @@ pub(super) async fn put_settings(
     id: OrganizationId,
     patch: SettingsPatch,
 ) -> Result<OrganizationRecord, OrganizationsError> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = audit::begin(pool).await?;
     let locked = sqlx::query(LOCK_ORGANIZATION).bind(id.uuid());
     locked.fetch_optional(&mut *transaction).await?.ok_or(OrganizationsError::NotFound)?;
     let row = sqlx::query(FIND).bind(id.uuid()).bind(true).bind(1_i64);

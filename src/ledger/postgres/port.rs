@@ -15,6 +15,8 @@ use super::{
     ANSWER_TIMEOUT, PostgresLedger, WORK_TIMEOUT, credits, keys, organizations, unavailable, within,
 };
 
+mod people;
+
 #[async_trait]
 impl Organizations for PostgresLedger {
     async fn create_organization(

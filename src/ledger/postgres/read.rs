@@ -104,6 +104,7 @@ async fn record_on(
 
 pub(super) async fn list(
     pool: &PgPool,
+    organization: Option<OrganizationId>,
     status: Option<RunState>,
     page: Page,
 ) -> Result<Vec<RunRecord>, sqlx::Error> {
@@ -112,6 +113,7 @@ pub(super) async fn list(
         .bind(status.map(RunState::as_str))
         .bind(page.after)
         .bind(i64::from(page.limit))
+        .bind(organization.map(OrganizationId::uuid))
         .fetch_all(&mut *view)
         .await?;
     let mut records = rows.iter().map(read_run).collect::<Result<Vec<_>, _>>()?;

@@ -15,7 +15,7 @@ use crate::domain::money::Usd;
 use crate::domain::run::{Registration, RunPatch, RunSnapshot, RunState, StateAdmission};
 
 use super::super::{Close, LedgerError, Registered, RunRecord, RunsError};
-use super::{read, statements};
+use super::{audit, read, statements};
 
 impl From<sqlx::Error> for RunsError {
     fn from(error: sqlx::Error) -> Self {
@@ -27,7 +27,7 @@ pub(super) async fn register(
     pool: &PgPool,
     registrations: Vec<(Registration, TokenHash)>,
 ) -> Result<Vec<Registered>, RunsError> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = audit::begin(pool).await?;
     let mut outcomes = HashMap::with_capacity(registrations.len());
     // In the order of their ids, so that two overlapping batches cannot wait for each other. The
     // same id twice in a batch is inserted once and then compared.
@@ -164,7 +164,7 @@ struct Locked<'a> {
 
 async fn lock(pool: &PgPool, run: RunId) -> Result<Locked<'_>, RunsError> {
     loop {
-        let mut transaction = pool.begin().await?;
+        let mut transaction = audit::begin(pool).await?;
         let rows = sqlx::query(statements::LOCK_BUDGETS).bind(run.uuid());
         let rows = rows.fetch_all(&mut *transaction).await?;
         if rows.is_empty() {

@@ -95,7 +95,7 @@ pub const LIST: &str = concat!(
     "r.model_aliases::text, r.forced_parameters::text, r.provider, r.attempt_budget ",
     "FROM runs r WHERE ($1::text IS NULL OR r.state = $1) AND ($2::uuid IS NULL OR ",
     "(r.created_at, r.id) > (SELECT a.created_at, a.id FROM runs a WHERE a.id = $2)) ",
-    "ORDER BY r.created_at, r.id LIMIT $3"
+    "AND ($4::uuid IS NULL OR r.organization_id = $4) ORDER BY r.created_at, r.id LIMIT $3"
 );
 
 /// The budgets of runs, those of earlier attempts too: `attempt` is 0 where all share one.

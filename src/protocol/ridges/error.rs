@@ -46,6 +46,7 @@ pub(in crate::protocol) const fn status(code: Code) -> Option<u16> {
         | Code::NotFound
         | Code::RunConflict
         | Code::LimitBelowSpent
+        | Code::Conflict
         | Code::InvalidTransition
         | Code::ProviderNotConfigured
         | Code::RequestTooLarge

@@ -6,17 +6,20 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use rungate::domain::id::{KeyId, OrchestratorKeyId, OrganizationId, RunId};
 use rungate::domain::key::TokenHash;
+use rungate::domain::organization::Role;
 use rungate::domain::organization::{KeySnapshot, KeyStatus, OrganizationSnapshot, SettingsPatch};
 use rungate::domain::reservation::{Ask, Refusal};
 use rungate::domain::run::{Registration, RunPatch, RunSnapshot, RunStanding, RunState};
+use rungate::ledger::audit::AuditRecord;
+use rungate::ledger::members::{Member, PasswordHash};
 use rungate::ledger::organizations::{
     BudgetStanding, Credit, KeyRecord, NewKey, OrchestratorKey, OrganizationRecord,
     OrganizationsError,
 };
 use rungate::ledger::queue::Turn;
 use rungate::ledger::{
-    CallRecord, Close, Grant, Ledger, LedgerError, Organizations, Page, Registered, RunKey,
-    RunRecord, RunsError, Totals, TotalsQuery,
+    AuditLog, CallRecord, Close, Grant, Ledger, LedgerError, Members, Organizations, Page,
+    Registered, RunKey, RunRecord, RunsError, Totals, TotalsQuery,
 };
 
 #[derive(Default)]
@@ -77,7 +80,12 @@ impl Ledger for Broken {
         Err(gone())
     }
 
-    async fn list(&self, _: Option<RunState>, _: Page) -> Result<Vec<RunRecord>, LedgerError> {
+    async fn list(
+        &self,
+        _: Option<OrganizationId>,
+        _: Option<RunState>,
+        _: Page,
+    ) -> Result<Vec<RunRecord>, LedgerError> {
         Err(gone())
     }
 
@@ -215,6 +223,45 @@ impl Organizations for Broken {
     }
 
     async fn credits(&self, _: OrganizationId, _: Page) -> Result<Vec<Credit>, LedgerError> {
+        Err(gone())
+    }
+}
+
+#[async_trait]
+impl Members for Broken {
+    async fn add_member(&self, _: Member, _: PasswordHash) -> Result<Member, OrganizationsError> {
+        Err(gone().into())
+    }
+
+    async fn members(&self, _: OrganizationId) -> Result<Vec<Member>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn find_member(
+        &self,
+        _: OrganizationId,
+        _: &str,
+    ) -> Result<Option<(Role, PasswordHash)>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn remove_member(
+        &self,
+        _: OrganizationId,
+        _: &str,
+    ) -> Result<Member, OrganizationsError> {
+        Err(gone().into())
+    }
+}
+
+#[async_trait]
+impl AuditLog for Broken {
+    async fn audit(
+        &self,
+        _: Option<OrganizationId>,
+        _: Option<i64>,
+        _: u32,
+    ) -> Result<Vec<AuditRecord>, LedgerError> {
         Err(gone())
     }
 }

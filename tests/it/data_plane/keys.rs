@@ -1,5 +1,6 @@
 //! Calls with inference keys, over HTTP.
 
+use rungate::domain::id::{CreditId, OrganizationId};
 use rungate::domain::key::TokenHash;
 use rungate::domain::money::Usd;
 use rungate::domain::organization::{KeyLimits, KeyStatus, KeyTerms, SettingsPatch};
@@ -44,7 +45,12 @@ async fn a_key_is_good_with_a_run_or_without_until_it_is_not() {
         [TestGateway::serve(&database, &[]).await, TestGateway::serve(&database, &[]).await];
     let [here, there] = &gateways;
     let organizations = &here.running.gateway;
-    let org = organizations.create_organization("lab".to_owned()).await.unwrap().organization.id;
+    let org = organizations
+        .create_organization(OrganizationId::generate(), "lab".to_owned())
+        .await
+        .unwrap()
+        .organization
+        .id;
     let (minted, secret) = organizations.mint_key(org, KeyTerms::default(), LIMITS).await.unwrap();
     let (key, secret) = (minted.key.id, secret.expose_secret().to_owned());
     assert!(secret.starts_with(&minted.prefix) && minted.prefix.starts_with("rg-key-"));
@@ -102,7 +108,12 @@ async fn what_a_key_may_not_is_refused_by_name() {
     let database = postgres::database().await;
     let gateway = TestGateway::serve(&database, &[("ADMISSION_WAIT_SECONDS", "1")]).await;
     let (client, organizations) = (&gateway.client, &gateway.running.gateway);
-    let org = organizations.create_organization("lab".to_owned()).await.unwrap().organization.id;
+    let org = organizations
+        .create_organization(OrganizationId::generate(), "lab".to_owned())
+        .await
+        .unwrap()
+        .organization
+        .id;
     organizations.put_settings(org, monthly("5")).await.unwrap();
     let check = async |terms: KeyTerms, limits: KeyLimits, expected: (u16, &str)| {
         let (_, secret) = organizations.mint_key(org, terms, limits).await.unwrap();
@@ -127,7 +138,10 @@ async fn what_a_key_may_not_is_refused_by_name() {
     check(terms(), limits, (402, "key_budget_exceeded")).await;
     let limits = KeyLimits { monthly_tokens: Tokens::new(2), ..LIMITS };
     check(terms(), limits, (429, "token_ceiling_exceeded")).await;
-    organizations.add_credit(org, CreditKind::Grant, none, String::new()).await.unwrap();
+    organizations
+        .add_credit(org, (CreditId::generate(), CreditKind::Grant, none), String::new())
+        .await
+        .unwrap();
     check(terms(), LIMITS, (402, "insufficient_credits")).await;
     organizations.put_settings(org, monthly("0")).await.unwrap();
     check(terms(), LIMITS, (402, "cost_circuit_open")).await;
@@ -140,11 +154,11 @@ async fn what_a_key_may_not_is_refused_by_name() {
     let named = "ci".to_owned();
     let (made, secret) = organizations.mint_orchestrator_key(org, named).await.unwrap();
     assert_eq!(ask(client, secret.expose_secret(), None).await.status, 401);
-    let found = organizations.orchestrator(secret.expose_secret()).await.unwrap();
+    let hash = TokenHash::of(secret.expose_secret());
+    let found = organizations.find_orchestrator(hash, None).await.unwrap();
     assert_eq!(found.map(|key| key.id), Some(made.id));
     let ledger = &organizations.ledger;
     ledger.revoke_orchestrator_key(org, made.id).await.unwrap();
-    let hash = TokenHash::of(secret.expose_secret());
     assert!(ledger.find_orchestrator_key(hash).await.unwrap().is_none());
     gateway.stop().await;
 }

@@ -208,7 +208,7 @@ pub(crate) async fn check_lists_are_paged(ledger: Arc<dyn Ledger>) {
     let pages = async |status| {
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
-            let page = ledger.list(status, Page { after, limit: 2 }).await.unwrap();
+            let page = ledger.list(None, status, Page { after, limit: 2 }).await.unwrap();
             let Some(last) = page.last() else { break };
             assert!(page.len() <= 2);
             after = Some(last.run.id.uuid());

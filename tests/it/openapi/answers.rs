@@ -287,6 +287,7 @@ async fn the_control_plane_answers_as_it_is_described() {
     operator.say(&close, json!({"wait_seconds": 0}), 202).await;
     operator.say(&close, json!({"mode": "abort", "reason": "over"}), 200).await;
     stalled.await.unwrap().unwrap();
+    organizations(operator).await;
     assert_eq!(operator.untried(&[]), Vec::<String>::new());
 
     operator.say(&format!("POST /runs/{id}/attempts"), json!({"status": "failed"}), 409).await;
@@ -305,6 +306,57 @@ async fn the_control_plane_answers_as_it_is_described() {
     scene.gateway.running.gateway.drain();
     operator.ask("GET /readyz", 503).await;
     scene.gateway.stop().await;
+}
+
+/// Each endpoint of organizations, once.
+async fn organizations(operator: &Plane) {
+    let id = "11111111-2222-4333-8444-666666666666";
+    let org = format!("/organizations/{id}");
+    operator.say("POST /organizations", json!({"id": id, "name": "lab"}), 201).await;
+    operator.say("POST /organizations", json!({"name": "lab"}), 409).await;
+    operator.ask("GET /organizations?limit=1", 200).await;
+    operator.ask(&format!("GET {org}"), 200).await;
+    operator.ask("GET /organizations/11111111-2222-4333-8444-777777777777", 404).await;
+    let settings = format!("{org}/inference/settings");
+    operator.say(&format!("PUT {settings}"), json!({"eu_only": true}), 400).await;
+    operator.say(&format!("PUT {settings}"), json!({"monthly_cost_limit_cents": 500}), 200).await;
+    operator.ask(&format!("GET {settings}"), 200).await;
+    let keys = format!("{org}/inference/keys");
+    let key = json!({"name": "a", "monthly_token_limit": 10, "expires_at": "2090-01-01T00:00:00Z",
+                     "lifetime_limit_usd": "1", "allowed_models": ["gpt-4o-mini"]});
+    let minted = operator.say(&format!("POST {keys}"), key, 201).await.json();
+    let key = format!("{keys}/{}", minted["key"]["id"].as_str().unwrap());
+    operator.ask(&format!("GET {keys}"), 200).await;
+    operator.ask(&format!("GET {key}"), 200).await;
+    for change in ["suspend", "resume", "rotate"] {
+        operator.ask(&format!("POST {key}/{change}"), 200).await;
+    }
+    operator.ask(&format!("DELETE {key}"), 200).await;
+    operator.ask(&format!("POST {key}/resume"), 409).await;
+    let keys = format!("{org}/orchestrator-keys");
+    let minted = operator.say(&format!("POST {keys}"), json!({"name": "b"}), 201).await.json();
+    operator.ask(&format!("GET {keys}?limit=1"), 200).await;
+    let of_runs = Plane {
+        token: minted["secret"].as_str().map(str::to_owned),
+        ..Plane::of(&operator.base, ADMIN_TOKEN).await
+    };
+    of_runs.ask("GET /runs", 200).await;
+    of_runs.ask("GET /metrics", 403).await;
+    let key = format!("{keys}/{}", minted["key"]["id"].as_str().unwrap());
+    operator.ask(&format!("DELETE {key}"), 200).await;
+    let credits = format!("{org}/credits");
+    let credit = json!({"id": id, "kind": "grant", "amount_usd": "20"});
+    operator.say(&format!("POST {credits}"), credit.clone(), 201).await;
+    operator.say(&format!("POST {credits}"), credit, 200).await;
+    operator.say(&format!("POST {credits}"), json!({"id": id, "amount_usd": "2"}), 409).await;
+    operator.ask(&format!("GET {credits}"), 200).await;
+    let members = format!("{org}/members");
+    let member = json!({"name": "ada", "password": "hunter2-hunter2", "role": "viewer"});
+    operator.say(&format!("POST {members}"), member, 201).await;
+    operator.ask(&format!("GET {members}"), 200).await;
+    operator.ask(&format!("DELETE {members}/ada"), 200).await;
+    operator.ask(&format!("GET {org}/audit?limit=3"), 200).await;
+    operator.ask("GET /audit", 200).await;
 }
 
 /// Every line is what a row of the list is.

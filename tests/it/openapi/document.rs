@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::Answer;
 
-const METHODS: [&str; 5] = ["get", "head", "post", "patch", "put"];
+const METHODS: [&str; 6] = ["get", "head", "post", "patch", "put", "delete"];
 
 /// A plane's document.
 pub(super) struct Document {

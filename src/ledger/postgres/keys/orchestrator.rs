@@ -9,6 +9,7 @@ use crate::domain::organization::KeyStatus;
 
 use super::super::super::organizations::{OrchestratorKey, OrganizationsError};
 use super::super::admit::unreadable;
+use super::super::audit;
 
 macro_rules! returning {
     ($before:literal, $after:literal) => {
@@ -42,15 +43,18 @@ pub(in super::super) async fn mint(
     pool: &PgPool,
     key: OrchestratorKey,
 ) -> Result<OrchestratorKey, OrganizationsError> {
+    let mut transaction = audit::begin(pool).await?;
     let row = sqlx::query(MINT)
         .bind(key.organization.uuid())
         .bind(key.id.uuid())
         .bind(key.name)
         .bind(key.hash.as_bytes().as_slice())
         .bind(key.prefix)
-        .fetch_one(pool)
+        .fetch_one(&mut *transaction)
         .await?;
-    Ok(read(&row)?)
+    let minted = read(&row)?;
+    transaction.commit().await?;
+    Ok(minted)
 }
 
 pub(in super::super) async fn by_secret(
@@ -74,9 +78,12 @@ pub(in super::super) async fn revoke(
     organization: OrganizationId,
     id: OrchestratorKeyId,
 ) -> Result<OrchestratorKey, OrganizationsError> {
+    let mut transaction = audit::begin(pool).await?;
     let asked = sqlx::query(REVOKE).bind(organization.uuid()).bind(id.uuid());
-    let revoked = asked.fetch_optional(pool).await?.ok_or(OrganizationsError::NotFound)?;
-    Ok(read(&revoked)?)
+    let row = asked.fetch_optional(&mut *transaction).await?;
+    let revoked = read(&row.ok_or(OrganizationsError::NotFound)?)?;
+    transaction.commit().await?;
+    Ok(revoked)
 }
 
 fn read(row: &PgRow) -> Result<OrchestratorKey, sqlx::Error> {

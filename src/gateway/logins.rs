@@ -1,0 +1,201 @@
+//! Passwords of members: hashed slowly, off the workers, a few at a time, and guessed rarely.
+//!
+//! What a member may do is read with each request, and so is the hash of his password. Only the
+//! slow comparison of the two is remembered, for a minute: so a member who is taken out, or gets
+//! another password, is refused at once on every gateway.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use argon2::Argon2;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use parking_lot::Mutex;
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use crate::domain::fault::{Code, Fault};
+use crate::domain::id::OrganizationId;
+use crate::domain::key::TokenHash;
+use crate::domain::organization::Role;
+use crate::ledger::members::PasswordHash;
+use crate::ledger::organizations::OrchestratorKey;
+use crate::limits::connections::household;
+use crate::limits::failures::{Failures, Try};
+
+use super::{Gateway, unavailable};
+
+/// How long a comparison is remembered.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// How many comparisons are remembered.
+const MAX_REMEMBERED: usize = 1_024;
+/// How many passwords are hashed at once: each takes 19 MiB and a processor.
+const MAX_AT_ONCE: usize = 2;
+/// How long a login waits for its turn.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Failures of an address: so many at once, then one at each interval.
+const OF_ADDRESS: (u32, Duration) = (20, Duration::from_secs(6));
+/// Failures of a name, from whatever addresses. More than of an address, so that one who guesses
+/// does not keep the member himself out.
+const OF_NAME: (u32, Duration) = (60, Duration::from_secs(2));
+
+/// What a password is compared with where there is no such member. It is the hash of nothing.
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$cnVuZ2F0ZXJ1bmdhdGVydQ$\
+    AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// What is known of logins.
+pub(super) struct Logins {
+    places: Semaphore,
+    addresses: Failures,
+    names: Failures,
+    key: OnceLock<[u8; 32]>,
+    known: Mutex<HashMap<[u8; 32], Instant>>,
+}
+
+impl Default for Logins {
+    fn default() -> Self {
+        Self {
+            places: Semaphore::new(MAX_AT_ONCE),
+            addresses: Failures::new(OF_ADDRESS.0, OF_ADDRESS.1),
+            names: Failures::new(OF_NAME.0, OF_NAME.1),
+            key: OnceLock::new(),
+            known: Mutex::default(),
+        }
+    }
+}
+
+impl Logins {
+    /// What a comparison is remembered by: a hash that nobody outside of this process can make.
+    fn digest(&self, password: &SecretString, hash: &PasswordHash) -> Option<[u8; 32]> {
+        let mut fresh = [0; 32];
+        getrandom::fill(&mut fresh).ok()?;
+        let key = self.key.get_or_init(|| fresh);
+        let mut digest = Sha256::new();
+        digest.update(key);
+        // The salt in it is the member's own, so it stands for him too.
+        digest.update(Sha256::digest(hash.0.as_bytes()));
+        digest.update(Sha256::digest(password.expose_secret().as_bytes()));
+        Some(digest.finalize().into())
+    }
+
+    fn remembers(&self, digest: Option<[u8; 32]>, now: Instant) -> bool {
+        let known = self.known.lock();
+        digest.and_then(|digest| known.get(&digest).copied()).is_some_and(|until| now < until)
+    }
+
+    fn remember(&self, digest: Option<[u8; 32]>, now: Instant) {
+        let Some(digest) = digest else { return };
+        let mut known = self.known.lock();
+        if known.len() >= MAX_REMEMBERED {
+            known.retain(|_, until| now < *until);
+        }
+        if known.len() < MAX_REMEMBERED {
+            known.insert(digest, now + REMEMBERED);
+        }
+    }
+}
+
+/// A try of an address, unless too many have failed.
+fn of_address(logins: &Logins, from: Option<IpAddr>, now: Instant) -> Result<Try<'_>, Fault> {
+    logins.addresses.take(from.map(household), now).map_err(too_many)
+}
+
+fn too_many(wait: Duration) -> Fault {
+    let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+    Fault::new(Code::RateLimited, "Too many credentials were wrong. Wait, and check what you send.")
+        .retry_after(seconds)
+}
+
+fn busy() -> Fault {
+    Fault::new(Code::Unavailable, "Too many are signing in right now. Try again shortly.")
+        .retry_after(1)
+}
+
+impl Gateway {
+    /// What somebody may do who says that he is this member of this organization; `None` if his
+    /// name or his password is wrong, which takes the same time.
+    ///
+    /// # Errors
+    /// 429 if too many of his address or his name were wrong; 503 if too many sign in at once.
+    pub async fn sign_in(
+        &self,
+        organization: OrganizationId,
+        name: &str,
+        password: SecretString,
+        from: Option<IpAddr>,
+    ) -> Result<Option<Role>, Fault> {
+        let now = Instant::now();
+        let found = self.ledger.find_member(organization, name).await.map_err(unavailable)?;
+        let (role, hash) = match found {
+            Some((role, hash)) => (Some(role), hash),
+            None => (None, PasswordHash(NOBODY.to_owned())),
+        };
+        let digest = self.logins.digest(&password, &hash);
+        if self.logins.remembers(digest, now) {
+            return Ok(role);
+        }
+        let by_address = of_address(&self.logins, from, now)?;
+        let by_name = self.logins.names.take((organization, name), now).map_err(too_many)?;
+        let matches = move || {
+            Argon2::default().verify_password(password.expose_secret().as_bytes(), &*hash.0)
+        };
+        if self.slowly(matches).await?.is_err() || role.is_none() {
+            return Ok(None);
+        }
+        by_address.give_back();
+        by_name.give_back();
+        self.logins.remember(digest, now);
+        Ok(role)
+    }
+
+    /// The orchestrator key of this secret, if it is good.
+    ///
+    /// # Errors
+    /// 429 if too many of this address were wrong; 503 if the ledger cannot say.
+    pub async fn find_orchestrator(
+        &self,
+        secret: TokenHash,
+        from: Option<IpAddr>,
+    ) -> Result<Option<OrchestratorKey>, Fault> {
+        let attempt = of_address(&self.logins, from, Instant::now())?;
+        let found = self.ledger.find_orchestrator_key(secret).await.map_err(unavailable)?;
+        if found.is_some() {
+            attempt.give_back();
+        }
+        Ok(found)
+    }
+
+    /// Hashes a password for storage.
+    pub(super) async fn hash_password(
+        &self,
+        password: Zeroizing<String>,
+    ) -> Result<PasswordHash, Fault> {
+        let hash = move || Argon2::default().hash_password(password.as_bytes());
+        match self.slowly(hash).await? {
+            Ok(hash) => Ok(PasswordHash(hash.to_string())),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Work that takes a processor for some hundredths of a second.
+    async fn slowly<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        let place = timeout(LONGEST_WAIT, self.logins.places.acquire()).await;
+        let _place = place.map_err(|_| busy())?.map_err(failed)?;
+        self.spawn_blocking(work).await.map_err(failed)
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Fault {
+    Fault::internal(
+        Code::InternalError,
+        "The password could not be looked at. Nothing was changed; try again.",
+        error,
+    )
+}

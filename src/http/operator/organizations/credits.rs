@@ -1,0 +1,174 @@
+//! Prepaid credits: what was put in, and what is left of it.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use schemars::JsonSchema;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::domain::budget::Scope;
+use crate::domain::fault::Fault;
+use crate::domain::id::{CreditId, KeyId};
+use crate::domain::money::Usd;
+use crate::http::operator::exchange::Exchange;
+use crate::http::operator::fields::Fields;
+use crate::http::operator::members::{Kind, Member, not_null, optional};
+use crate::http::operator::view::instant;
+use crate::http::operator::{Operator, paging};
+use crate::http::route::Right;
+use crate::http::usage_view::plain;
+use crate::ledger::organizations::{BudgetStanding, Credit, CreditKind};
+use crate::protocol::json;
+use crate::protocol::schema::{InstantText, UsdText};
+
+/// Most bytes of a note.
+const MAX_NOTE_BYTES: usize = 1 << 10;
+const KINDS: [&str; 2] = [CreditKind::Grant.as_str(), CreditKind::TopUp.as_str()];
+
+/// The members of a credit.
+pub(super) static NEW_FIELDS: &[Member] = &[
+    optional("id", Kind::Uuid, "The same id twice is booked once; one is made if none is given."),
+    optional("kind", Kind::Word(&KINDS), "Why; `top_up` by default."),
+    Member {
+        required: true,
+        ..not_null("amount_usd", Kind::Usd, "How much, in US dollars; more than nothing.")
+    },
+    optional("note", Kind::Text(MAX_NOTE_BYTES), "Whatever whoever does it wants to keep."),
+];
+
+/// One amount that was put in.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Credit")]
+pub(super) struct CreditView {
+    #[schemars(with = "KeyId")]
+    id: Uuid,
+    #[schemars(extend("enum" = KINDS))]
+    kind: &'static str,
+    amount_usd: Usd,
+    note: String,
+    #[schemars(with = "InstantText")]
+    created_at: String,
+}
+
+/// Where credits stand.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "CreditBalance")]
+struct BalanceView {
+    /// Whether calls are paid for in advance: from the first credit on they are.
+    prepaid: bool,
+    /// What is left: put in, less what was spent and what calls in flight may cost.
+    #[schemars(with = "UsdText")]
+    balance_usd: String,
+    /// All that was ever put in.
+    #[schemars(with = "UsdText")]
+    credited_usd: String,
+    #[schemars(with = "UsdText")]
+    spent_usd: String,
+    #[schemars(with = "UsdText")]
+    reserved_usd: String,
+}
+
+/// Credits with what was put in.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "Credits")]
+pub(super) struct CreditsView {
+    #[serde(flatten)]
+    balance: BalanceView,
+    data: Vec<CreditView>,
+    /// Where the next page begins: its `after`.
+    next: Option<String>,
+}
+
+/// A credit, and where they stand with it.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "BookedCredit")]
+pub(super) struct BookedView {
+    credit: CreditView,
+    #[serde(flatten)]
+    balance: BalanceView,
+}
+
+impl CreditView {
+    fn of(credit: Credit) -> Self {
+        Self {
+            id: credit.id.uuid(),
+            kind: credit.kind.as_str(),
+            amount_usd: credit.amount.normalized(),
+            note: credit.note,
+            created_at: instant(credit.created_at),
+        }
+    }
+}
+
+impl BalanceView {
+    fn of(standing: Option<&BudgetStanding>) -> Self {
+        let balance = standing.map(|standing| standing.balance).unwrap_or_default();
+        let left = balance.limit.saturating_sub(balance.spent).saturating_sub(balance.reserved);
+        let left = Usd::from_decimal(left).unwrap_or_default();
+        Self {
+            prepaid: standing.is_some(),
+            balance_usd: plain(left.decimal()),
+            credited_usd: plain(balance.limit),
+            spent_usd: plain(balance.spent),
+            reserved_usd: plain(balance.reserved),
+        }
+    }
+}
+
+fn read_new(body: &str) -> Result<((CreditId, CreditKind, Usd), String), Fault> {
+    let fields = Fields::read(body, NEW_FIELDS, String::new())?;
+    let amount = fields.usd("amount_usd")?.filter(|amount| !amount.is_zero());
+    let amount = amount.ok_or_else(|| fields.wrong("amount_usd", "must be more than nothing"))?;
+    let kind = match fields.text("kind")? {
+        None => CreditKind::TopUp,
+        Some(word) => CreditKind::parse(&word)
+            .ok_or_else(|| fields.wrong("kind", "must be \"grant\" or \"top_up\""))?,
+    };
+    let id = match fields.given("id") {
+        None => CreditId::generate(),
+        Some(raw) => json::text(raw)
+            .and_then(|text| Uuid::try_parse(&text).ok())
+            .filter(|id| !id.is_nil())
+            .map(CreditId::from_uuid)
+            .ok_or_else(|| fields.wrong("id", "must be a UUID, and not the nil one"))?,
+    };
+    let note = fields.storable("note", MAX_NOTE_BYTES)?.unwrap_or_default();
+    Ok(((id, kind, amount), note))
+}
+
+/// `POST /organizations/{org}/credits`
+pub(super) async fn add(
+    request: HttpRequest,
+    payload: web::Payload,
+    operator: web::Data<Operator>,
+) -> HttpResponse {
+    let exchange = Exchange::new(request, operator);
+    let work = async {
+        let (_, body) = exchange.body(payload, Right::Operator).await?;
+        let (credit, note) = read_new(body.text()?)?;
+        let organization = exchange.organization()?;
+        let added = exchange.operator.gateway.add_credit(organization, credit, note).await?;
+        let (credit, standing, known) = added;
+        let status = if known { StatusCode::OK } else { StatusCode::CREATED };
+        let balance = BalanceView::of(Some(&standing));
+        exchange.json(status, &BookedView { credit: CreditView::of(credit), balance })
+    };
+    exchange.answer(work).await
+}
+
+/// `GET /organizations/{org}/credits`
+pub(super) async fn show(request: HttpRequest, operator: web::Data<Operator>) -> HttpResponse {
+    let exchange = Exchange::new(request, operator);
+    let work = async {
+        exchange.admit(Right::Read).await?;
+        let page = paging::read(&exchange.query(paging::PAGE)?)?;
+        let (gateway, id) = (&exchange.operator.gateway, exchange.organization()?);
+        let found = gateway.credits(id, page).await?;
+        let record = gateway.organization_record(id).await?;
+        let next = found.rows.last().filter(|_| found.more).map(|credit| credit.id.to_string());
+        let data = found.rows.into_iter().map(CreditView::of).collect();
+        let balance = BalanceView::of(record.standing(Scope::Credits));
+        exchange.json(StatusCode::OK, &CreditsView { balance, data, next })
+    };
+    exchange.answer(work).await
+}

@@ -128,9 +128,50 @@ CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON credit_transactions
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON provider_configurations
     FOR EACH ROW EXECUTE FUNCTION audit_change('provider', 'provider', 'organization_id');
 
--- Runs: what becomes of them, not what they spend.
+-- Runs are registered by the thousand, so theirs is a plain row: what somebody decides about a run,
+-- not what it spends or notes. Its terms stand in the run itself, where nothing changes them.
+CREATE FUNCTION audit_run() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    said text := nullif(current_setting('rungate.actor', true), '');
+    who jsonb;
+    was jsonb;
+    becomes jsonb;
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        becomes := jsonb_build_object('state', NEW.state, 'expires_at', NEW.expires_at);
+    ELSIF TG_OP = 'DELETE' THEN
+        PERFORM audit_book(OLD.organization_id, TG_OP, 'run', OLD.id::text,
+                           jsonb_build_object('state', OLD.state), NULL);
+        RETURN NULL;
+    ELSE
+        was := jsonb_build_object('state', OLD.state, 'attempt', OLD.attempt, 'cut', OLD.cut,
+                                  'expires_at', OLD.expires_at, 'close_reason', OLD.close_reason);
+        becomes := jsonb_build_object('state', NEW.state, 'attempt', NEW.attempt, 'cut', NEW.cut,
+                                      'expires_at', NEW.expires_at,
+                                      'close_reason', NEW.close_reason);
+        IF was = becomes AND OLD.token_hash = NEW.token_hash THEN
+            RETURN NULL;
+        END IF;
+        SELECT jsonb_object_agg(o.key, o.value), jsonb_object_agg(o.key, becomes -> o.key)
+          INTO was, becomes
+          FROM jsonb_each(was) o WHERE becomes -> o.key <> o.value;
+        IF OLD.token_hash <> NEW.token_hash THEN
+            becomes := coalesce(becomes, '{}') || '{"token_hash": "(redacted)"}';
+        END IF;
+    END IF;
+    who := CASE WHEN said IS NULL
+        THEN jsonb_build_object('kind', 'database', 'name', session_user)
+        ELSE convert_from(decode(said, 'hex'), 'UTF8')::jsonb END;
+    INSERT INTO audit_log (organization_id, actor_kind, actor_id, actor_name, address, request_id,
+                           action, object_kind, object_id, old, new)
+    VALUES (NEW.organization_id, who ->> 'kind', who ->> 'id', who ->> 'name', who ->> 'address',
+            who ->> 'request_id', CASE TG_OP WHEN 'INSERT' THEN 'create' ELSE 'change' END, 'run',
+            NEW.id, was, becomes);
+    RETURN NULL;
+END
+$$;
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON runs
-    FOR EACH ROW EXECUTE FUNCTION audit_change('run', 'id', 'organization_id');
+    FOR EACH ROW EXECUTE FUNCTION audit_run();
 
 -- Limits. Of a window it is the template that is changed by somebody; the others follow it. The
 -- caps that a run is registered with are not booked one by one: only what becomes of them is.

@@ -14,7 +14,7 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -25,7 +25,7 @@ use crate::domain::organization::Role;
 use crate::ledger::members::PasswordHash;
 use crate::ledger::organizations::OrchestratorKey;
 use crate::limits::connections::household;
-use crate::limits::failures::{Failures, Try};
+use crate::limits::failures::Failures;
 
 use super::{Gateway, unavailable};
 
@@ -99,11 +99,6 @@ impl Logins {
     }
 }
 
-/// A try of an address, unless too many have failed.
-fn of_address(logins: &Logins, from: Option<IpAddr>, now: Instant) -> Result<Try<'_>, Fault> {
-    logins.addresses.take(from.map(household), now).map_err(too_many)
-}
-
 fn too_many(wait: Duration) -> Fault {
     let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
     Fault::new(Code::RateLimited, "Too many credentials were wrong. Wait, and check what you send.")
@@ -138,12 +133,24 @@ impl Gateway {
         if self.logins.remembers(digest, now) {
             return Ok(role);
         }
-        let by_address = of_address(&self.logins, from, now)?;
-        let by_name = self.logins.names.take((organization, name), now).map_err(too_many)?;
+        let (address, whose) = (from.map(household), (organization, name));
+        self.logins.addresses.check(address, now).map_err(too_many)?;
+        self.logins.names.check(whose, now).map_err(too_many)?;
+        let place = self.place().await?;
+        // Another request may have brought the same meanwhile.
+        if self.logins.remembers(digest, now) {
+            return Ok(role);
+        }
+        // Taken in one's place, so that no more are out than there are places: a member who asks
+        // many things at once is not taken for somebody who guesses.
+        let by_address = self.logins.addresses.take(address, now).map_err(too_many)?;
+        let by_name = self.logins.names.take(whose, now).map_err(too_many)?;
         let matches = move || {
             Argon2::default().verify_password(password.expose_secret().as_bytes(), &*hash.0)
         };
-        if self.slowly(matches).await?.is_err() || role.is_none() {
+        let compared = self.spawn_blocking(matches).await.map_err(failed)?;
+        drop(place);
+        if compared.is_err() || role.is_none() {
             return Ok(None);
         }
         by_address.give_back();
@@ -161,10 +168,11 @@ impl Gateway {
         secret: TokenHash,
         from: Option<IpAddr>,
     ) -> Result<Option<OrchestratorKey>, Fault> {
-        let attempt = of_address(&self.logins, from, Instant::now())?;
+        let (address, now) = (from.map(household), Instant::now());
+        self.logins.addresses.check(address, now).map_err(too_many)?;
         let found = self.ledger.find_orchestrator_key(secret).await.map_err(unavailable)?;
-        if found.is_some() {
-            attempt.give_back();
+        if found.is_none() {
+            let _failed = self.logins.addresses.take(address, now);
         }
         Ok(found)
     }
@@ -175,20 +183,17 @@ impl Gateway {
         password: Zeroizing<String>,
     ) -> Result<PasswordHash, Fault> {
         let hash = move || Argon2::default().hash_password(password.as_bytes());
-        match self.slowly(hash).await? {
+        let _place = self.place().await?;
+        match self.spawn_blocking(hash).await.map_err(failed)? {
             Ok(hash) => Ok(PasswordHash(hash.to_string())),
             Err(error) => Err(failed(error)),
         }
     }
 
-    /// Work that takes a processor for some hundredths of a second.
-    async fn slowly<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Fault> {
+    /// A place among those whose passwords are hashed.
+    async fn place(&self) -> Result<SemaphorePermit<'_>, Fault> {
         let place = timeout(LONGEST_WAIT, self.logins.places.acquire()).await;
-        let _place = place.map_err(|_| busy())?.map_err(failed)?;
-        self.spawn_blocking(work).await.map_err(failed)
+        place.map_err(|_| busy())?.map_err(failed)
     }
 }
 

@@ -33,6 +33,17 @@ impl Failures {
         Self { interval, burst: interval * burst, hasher, due: Mutex::default() }
     }
 
+    /// Whether there is a try left.
+    ///
+    /// # Errors
+    /// If too many have failed: how long until the next.
+    pub fn check(&self, whose: impl Hash, now: Instant) -> Result<(), Duration> {
+        let key = self.hasher.hash_one(whose);
+        let until = self.due.lock().get(&key).copied().unwrap_or(now).max(now);
+        let ahead = (until + self.interval).duration_since(now);
+        if ahead > self.burst { Err(ahead - self.burst) } else { Ok(()) }
+    }
+
     /// Takes a try.
     ///
     /// # Errors
@@ -82,6 +93,8 @@ mod tests {
         let _first = failures.take("anna", now).unwrap();
         let _second = failures.take("anna", now).unwrap();
         assert_eq!(failures.take("anna", now).unwrap_err(), SECOND);
+        assert_eq!(failures.check("anna", now), Err(SECOND));
+        assert_eq!(failures.check("berta", now), Ok(()));
         assert!(failures.take("berta", now).is_ok());
         assert!(failures.take("anna", now + SECOND).is_ok());
         assert!(failures.take("anna", now + SECOND).is_err());

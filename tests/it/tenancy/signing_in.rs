@@ -46,6 +46,20 @@ async fn whoever_guesses_is_slowed_down_and_others_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_who_asks_many_things_at_once_is_not_taken_for_somebody_who_guesses() {
+    let stage = Stage::new().await;
+    let tenant = stage.tenant("lab", &[("ada", "viewer")]).await;
+    let show = format!("GET /organizations/{}", tenant.id);
+    let who = [Who::Member("ada"), Who::Bearer(tenant.orchestrator_secret.clone())];
+    let asks = (0..80).map(|number| stage.ask(&who[number % 2], &show, None));
+    let answers = futures_util::future::join_all(asks).await;
+    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    let expected: Vec<u16> = (0..80).map(|number| [200, 403][number % 2]).collect();
+    assert_eq!(statuses, expected);
+    stage.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_password_is_long_and_kept_as_a_slow_hash_alone() {
     let stage = Stage::new().await;
     let add = "POST /organizations/default/members";

@@ -184,7 +184,7 @@ impl Gateway {
     fn check_models_of(&self, terms: &KeyTerms) -> Result<(), Fault> {
         for name in terms.allowed_models.iter().flatten() {
             // A provider that is not configured today may be tomorrow.
-            if let Err(Unresolved::Unknown) = self.catalog.resolve(name, |_| true) {
+            if let Err(Unresolved::Unknown) = self.catalog().resolve(name, |_| true) {
                 let shown = json::Path::default().to_foreign(name);
                 let message = format!(
                     "There is no model named {shown}. Name models as GET /models lists them."

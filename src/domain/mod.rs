@@ -12,6 +12,7 @@ pub mod budget;
 pub mod key;
 pub mod control;
 pub mod run;
+pub mod limits;
 pub mod organization;
 pub mod reservation;
 pub mod settlement;

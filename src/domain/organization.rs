@@ -7,6 +7,7 @@ use super::budget::{BudgetRef, Scope, Unit};
 use super::fault::Code;
 use super::id::{KeyId, OrganizationId};
 use super::key::TokenHash;
+use super::limits::Limits;
 use super::money::Usd;
 use super::usage::Tokens;
 
@@ -118,6 +119,8 @@ pub struct Settings {
     pub service_tier: String,
     /// What its runs fall back to.
     pub defaults: RunDefaults,
+    /// How fast all of its calls together may come, on one gateway.
+    pub limits: Limits,
 }
 
 impl Default for Settings {
@@ -126,6 +129,7 @@ impl Default for Settings {
             eu_only: false,
             service_tier: "default".to_owned(),
             defaults: RunDefaults::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -143,6 +147,8 @@ pub struct SettingsPatch {
     pub service_tier: Option<String>,
     /// What its runs fall back to, as a whole.
     pub defaults: Option<RunDefaults>,
+    /// How fast its calls may come, as a whole.
+    pub limits: Option<Limits>,
 }
 
 /// An organization as a gateway knows it.
@@ -169,12 +175,28 @@ pub struct KeyTerms {
     pub allowed_endpoints: Option<Vec<String>>,
     /// Most requests a minute on one gateway.
     pub rate_limit_rpm: Option<u32>,
+    /// Most requests a second on one gateway.
+    pub rate_limit_rps: Option<u32>,
+    /// Most tokens a minute on one gateway.
+    pub tokens_per_minute: Option<u32>,
     /// Most calls at once on one gateway, waiting ones included.
     pub max_concurrency: Option<u32>,
     /// When it stops being good by itself.
     pub expires_at: Option<DateTime<Utc>>,
     /// Whether each of its calls must name a run.
     pub require_run: bool,
+}
+
+impl KeyTerms {
+    /// How fast its calls may come, on one gateway.
+    pub const fn limits(&self) -> Limits {
+        Limits {
+            requests_per_second: self.rate_limit_rps,
+            requests_per_minute: self.rate_limit_rpm,
+            tokens_per_minute: self.tokens_per_minute,
+            max_concurrency: self.max_concurrency,
+        }
+    }
 }
 
 /// What an inference key may spend. There is no key without a limit.

@@ -94,6 +94,7 @@ impl Shared {
                 eu_only: patch.eu_only.unwrap_or(before.eu_only),
                 service_tier: patch.service_tier.unwrap_or(before.service_tier),
                 defaults: patch.defaults.unwrap_or(before.defaults),
+                limits: patch.limits.unwrap_or(before.limits),
             });
             record.organization.version += 1;
         }

@@ -23,15 +23,17 @@ pub mod orchestrator;
 
 /// Makes a key.
 const MINT: &str = "INSERT INTO inference_keys (organization_id, id, name, secret_hash, prefix, \
-    allowed_models, allowed_endpoints, rate_limit_rpm, max_concurrency, expires_at, require_run) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    allowed_models, allowed_endpoints, rate_limit_rpm, max_concurrency, expires_at, require_run, \
+    rate_limit_rps, tokens_per_minute) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
 
 macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT k.organization_id, k.id, k.name, k.secret_hash, k.prefix, k.status, ",
             "k.allowed_models, k.allowed_endpoints, k.rate_limit_rpm, k.max_concurrency, ",
-            "k.expires_at, k.require_run, k.version, k.created_at, k.rotated_at ",
+            "k.expires_at, k.require_run, k.version, k.created_at, k.rotated_at, ",
+            "k.rate_limit_rps, k.tokens_per_minute ",
             "FROM inference_keys k WHERE ",
             $rest
         )
@@ -82,6 +84,8 @@ pub(super) async fn mint(pool: &PgPool, new: NewKey) -> Result<KeyRecord, Organi
         .bind(signed(terms.max_concurrency))
         .bind(terms.expires_at)
         .bind(terms.require_run)
+        .bind(signed(terms.rate_limit_rps))
+        .bind(signed(terms.tokens_per_minute))
         .execute(&mut *transaction)
         .await?;
     let tokens = Decimal::from(limits.monthly_tokens.count());
@@ -197,6 +201,8 @@ fn read(row: &PgRow) -> Result<KeyRecord, sqlx::Error> {
         allowed_models: row.try_get(6)?,
         allowed_endpoints: row.try_get(7)?,
         rate_limit_rpm: count(8)?,
+        rate_limit_rps: count(15)?,
+        tokens_per_minute: count(16)?,
         max_concurrency: count(9)?,
         expires_at: row.try_get(10)?,
         require_run: row.try_get(11)?,

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::domain::budget::{Balance, BudgetRef, Scope, Unit, Window};
 use crate::domain::id::{BudgetId, OrganizationId};
+use crate::domain::limits::Limits;
 use crate::domain::money::Usd;
 use crate::domain::organization::{OrganizationSnapshot, RunDefaults, Settings, SettingsPatch};
 use crate::domain::usage::Tokens;
@@ -36,7 +37,8 @@ const FIND: &str = "SELECT o.id, o.name, o.created_at, o.version, s.organization
         coalesce(s.eu_only, false), coalesce(s.service_tier, 'default'), \
         s.default_cost_limit_usd, s.default_token_limit, s.default_call_limit, \
         s.default_max_concurrency, s.default_requests_per_minute, \
-        s.default_max_output_tokens_per_call \
+        s.default_max_output_tokens_per_call, s.rate_limit_rps, s.rate_limit_rpm, \
+        s.tokens_per_minute, s.max_concurrency \
     FROM organizations o LEFT JOIN organization_settings s ON s.organization_id = o.id \
     WHERE o.id > $1 OR ($2 AND o.id = $1) ORDER BY o.id LIMIT $3";
 
@@ -84,8 +86,10 @@ const SET_LATCH: &str =
 /// Writes an organization's settings.
 const PUT_SETTINGS: &str = "INSERT INTO organization_settings (organization_id, eu_only, \
     service_tier, default_cost_limit_usd, default_token_limit, default_call_limit, \
-    default_max_concurrency, default_requests_per_minute, default_max_output_tokens_per_call) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (organization_id) DO UPDATE SET \
+    default_max_concurrency, default_requests_per_minute, default_max_output_tokens_per_call, \
+    rate_limit_rps, rate_limit_rpm, tokens_per_minute, max_concurrency) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+    ON CONFLICT (organization_id) DO UPDATE SET \
     eu_only = excluded.eu_only, service_tier = excluded.service_tier, \
     default_cost_limit_usd = excluded.default_cost_limit_usd, \
     default_token_limit = excluded.default_token_limit, \
@@ -93,6 +97,9 @@ const PUT_SETTINGS: &str = "INSERT INTO organization_settings (organization_id, 
     default_max_concurrency = excluded.default_max_concurrency, \
     default_requests_per_minute = excluded.default_requests_per_minute, \
     default_max_output_tokens_per_call = excluded.default_max_output_tokens_per_call, \
+    rate_limit_rps = excluded.rate_limit_rps, rate_limit_rpm = excluded.rate_limit_rpm, \
+    tokens_per_minute = excluded.tokens_per_minute, \
+    max_concurrency = excluded.max_concurrency, \
     updated_at = clock_timestamp()";
 
 /// Counts a change of an organization, and tells every gateway.
@@ -217,6 +224,12 @@ fn read_organization(row: &PgRow) -> Result<OrganizationRecord, sqlx::Error> {
             requests_per_minute: count(11)?,
             max_output_tokens_per_call: tokens(12)?,
         },
+        limits: Limits {
+            requests_per_second: count(13)?,
+            requests_per_minute: count(14)?,
+            tokens_per_minute: count(15)?,
+            max_concurrency: count(16)?,
+        },
     };
     let organization = OrganizationSnapshot {
         id: OrganizationId::from_uuid(row.try_get(0)?),
@@ -304,6 +317,7 @@ pub(super) async fn put_settings(
             eu_only: patch.eu_only.unwrap_or(settings.eu_only),
             service_tier: patch.service_tier.unwrap_or(settings.service_tier),
             defaults: patch.defaults.unwrap_or(settings.defaults),
+            limits: patch.limits.unwrap_or(settings.limits),
         },
     )
     .await?;
@@ -317,7 +331,7 @@ async fn write_settings(
     id: OrganizationId,
     settings: &Settings,
 ) -> Result<(), sqlx::Error> {
-    let Settings { eu_only, service_tier, defaults } = settings;
+    let Settings { eu_only, service_tier, defaults, limits } = settings;
     let count = |count: Option<u32>| count.map(|count| i32::try_from(count).unwrap_or(i32::MAX));
     sqlx::query(PUT_SETTINGS)
         .bind(id.uuid())
@@ -329,6 +343,10 @@ async fn write_settings(
         .bind(count(defaults.max_concurrency))
         .bind(count(defaults.requests_per_minute))
         .bind(defaults.max_output_tokens_per_call.map(|tokens| tokens.signed()))
+        .bind(count(limits.requests_per_second))
+        .bind(count(limits.requests_per_minute))
+        .bind(count(limits.tokens_per_minute))
+        .bind(count(limits.max_concurrency))
         .execute(connection)
         .await?;
     Ok(())

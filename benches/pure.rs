@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,9 +18,13 @@ use rungate::catalog::tokenizer::Tokenizer;
 use rungate::catalog::{Catalog, Target};
 use rungate::domain::bound::{OutputLimits, input_bound, output_bound};
 use rungate::domain::key::{Credential, NewRunToken};
+use rungate::domain::limits::Limits;
 use rungate::domain::policy::Wanted;
 use rungate::domain::run::OnCap;
 use rungate::domain::usage::{Tokens, Usage};
+use rungate::limits::Concurrency;
+use rungate::limits::gate::{Scope, Whose, enter};
+use rungate::limits::pace::Paced;
 use rungate::protocol::answer::read_answer;
 use rungate::protocol::format::Format;
 use rungate::protocol::request::Request;
@@ -46,7 +51,7 @@ criterion_group! {
         .sample_size(50)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = requests, prices, answers, streams, counting, credentials
+    targets = requests, prices, answers, streams, counting, credentials, pace
 }
 criterion_main!(pure);
 
@@ -255,6 +260,36 @@ fn credentials(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("credential");
     for (name, text) in [("token", token), ("run id", "acc4b998-6324-4efd-9911-0c95ac0a203c")] {
         group.bench_function(name, |bencher| bencher.iter(|| Credential::parse(black_box(text))));
+    }
+    group.finish();
+}
+
+/// The way in: what a call pays that falls under no limit but calls at once, and under every one.
+fn pace(criterion: &mut Criterion) {
+    const MOST: u32 = 1_000_000_000;
+    let every = Limits {
+        requests_per_second: Some(MOST),
+        requests_per_minute: Some(MOST),
+        tokens_per_minute: Some(MOST),
+        max_concurrency: Some(MOST),
+    };
+    let mut group = criterion.benchmark_group("pace");
+    for (name, others) in [("no limit", Limits::default()), ("every limit", every)] {
+        let paced = [Limits::default(), others, others, others].map(Paced::new);
+        let places: [Arc<Concurrency>; 4] = Default::default();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let held = paced.each_ref().map(Paced::now);
+                let scope = |nth: usize, most: Option<u32>| Scope {
+                    whose: Whose::Run,
+                    pace: held[nth].pace.as_ref(),
+                    places: most.map(|most| (&places[nth], most)),
+                };
+                let most = |nth: usize| held[nth].limits.max_concurrency;
+                let first = scope(0, Some(64));
+                enter(&[first, scope(1, most(1)), scope(2, most(2)), scope(3, most(3))], 1)
+            });
+        });
     }
     group.finish();
 }

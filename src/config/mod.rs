@@ -10,12 +10,14 @@ use crate::domain::money::Usd;
 use crate::domain::settlement::UnknownUsage;
 use crate::domain::usage::Tokens;
 
+mod rates;
 mod read;
 mod secret;
 mod settings;
 mod environment;
 
 pub use environment::Environment;
+pub use rates::{METERED_ENDPOINTS, RateLimits};
 use read::{Reader, loopback};
 pub use secret::secret_file;
 pub use settings::{
@@ -111,6 +113,7 @@ pub struct Config {
     pub admission_wait: Duration,
     pub activation_wait: Duration,
     pub max_concurrency_per_run: u32,
+    pub rates: RateLimits,
     pub lease: Duration,
     pub budget_status: u16,
     pub unknown_usage: UnknownUsage,
@@ -180,6 +183,7 @@ impl Config {
             admission_wait: read.seconds("ADMISSION_WAIT_SECONDS", 30, 0),
             activation_wait: read.seconds("ACTIVATION_WAIT_SECONDS", 8, 0),
             max_concurrency_per_run: read.count("MAX_CONCURRENCY_PER_RUN", 64),
+            rates: read.rates(),
             lease: read.seconds("LEASE_SECONDS", 15, 2),
             budget_status: read.parsed("BUDGET_STATUS", 402, "402, 403 or 429", |text| {
                 text.parse().ok().filter(|status| [402, 403, 429].contains(status))

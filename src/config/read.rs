@@ -1,6 +1,7 @@
 //! Reading settings one by one, remembering everything that is wrong.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::domain::usage::{MAX_TOKENS, Tokens};
 
+use super::rates::{self, RateLimits};
 use super::secret::{self, secret_file};
 use super::settings::PROVIDER_PREFIXES;
 use super::{ClientLimits, ConfigError, ProviderSettings};
@@ -103,6 +105,18 @@ impl Reader<'_> {
             write_timeout: self.seconds("CLIENT_WRITE_TIMEOUT_SECONDS", 60, 1),
             idle_timeout: self.seconds("CLIENT_IDLE_TIMEOUT_SECONDS", 75, 1),
         }
+    }
+
+    pub(super) fn rates(&mut self) -> RateLimits {
+        let right = "`1` or one of up to 4096 parts such as `1/3`";
+        let gateways = self.parsed("RATE_LIMIT_SHARE", NonZeroU32::MIN, right, rates::share);
+        let name = "ENDPOINT_RATE_LIMITS";
+        let endpoints = self.text(name).map_or(Ok(Vec::new()), |text| rates::endpoints(&text));
+        let endpoints = endpoints.unwrap_or_else(|error| {
+            self.wrong(name, error.to_string());
+            Vec::new()
+        });
+        RateLimits { gateways, endpoints }
     }
 
     /// The URL is a secret, so what is wrong with it is said without it.

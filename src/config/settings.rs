@@ -103,6 +103,16 @@ pub const SETTINGS: [Setting; 42] = [
         "64",
         "calls at once of a run that names no limit, for each gateway; waiting ones count",
     ),
+    setting(
+        "RATE_LIMIT_SHARE",
+        "1",
+        "what this gateway enforces of every limit on pace: with three gateways `1/3`",
+    ),
+    setting(
+        "ENDPOINT_RATE_LIMITS",
+        "none",
+        "requests a minute of one run or key to endpoints, as in `/v1/messages=60`, by commas",
+    ),
     setting("LEASE_SECONDS", "15", "how soon a dead gateway's calls are swept"),
     setting("BUDGET_STATUS", "402", "status of a spent cap: 402, 403 or 429"),
     setting(

@@ -116,6 +116,12 @@ impl Gateway {
         output_bound(request.asked_output, &limits)
     }
 
+    /// The most tokens that a call can take, by the bytes of its text.
+    pub(super) fn worst_tokens(&self, call: &Candidate<'_>) -> Tokens {
+        let wanted = self.wanted(call);
+        wanted.input.plus(wanted.output.times(u64::from(wanted.choices)))
+    }
+
     fn wanted(&self, call: &Candidate<'_>) -> Wanted {
         let Candidate { caller, target, request, .. } = call;
         Wanted {

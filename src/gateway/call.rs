@@ -17,7 +17,7 @@ use crate::domain::settlement::{Charge, CostSource, Ending, Flag, Terms};
 use crate::domain::usage::Tokens;
 use crate::ledger::queue::Turn;
 use crate::ledger::{Grant, Outcome};
-use crate::limits::Permit;
+use crate::limits::gate::Entered;
 use crate::protocol::format::Format;
 use crate::protocol::request::TextCounter;
 use crate::protocol::translate::Translation;
@@ -102,12 +102,12 @@ pub struct OpenCall {
     sent: bool,
     refused: bool,
     saw_output: bool,
-    _permit: Permit,
+    entered: Entered,
     _busy: Busy,
 }
 
 impl OpenCall {
-    /// Takes a grant over, together with the call's place among those under way.
+    /// Takes a grant over, together with the call's places among those under way.
     pub fn new(
         gateway: Arc<Gateway>,
         caller: Caller,
@@ -115,7 +115,7 @@ impl OpenCall {
         (asked, spoken, translation): (Format, Format, Option<Translation>),
         target: Arc<Target>,
         admitted: Admitted,
-        permit: Permit,
+        entered: Entered,
     ) -> Box<Self> {
         let busy = Busy::with(&gateway, Work::Call);
         let Admitted { catalog, grant, terms, caching, turn, requested_model, .. } = admitted;
@@ -147,7 +147,7 @@ impl OpenCall {
             sent: false,
             refused: false,
             saw_output: false,
-            _permit: permit,
+            entered,
             _busy: busy,
         })
     }
@@ -277,6 +277,7 @@ impl OpenCall {
     fn end(&mut self, ending: Ending, status: u16, served_model: Option<&str>) -> Charge {
         let Some(grant) = self.grant.take() else { return Charge::NOTHING };
         let (mut charge, is_unknown) = self.pricing().charge(ending, served_model);
+        self.entered.note_used(charge.usage.total().count());
         charge.flag = charge.flag.or_else(|| self.suspicion(&charge, is_unknown));
         let latency = millis(self.admitted, Instant::now());
         let ttfb = self.first_byte.map(|first| millis(self.admitted, first));

@@ -66,7 +66,7 @@ impl Gateway {
         check_endpoint(call.endpoint, caller)?;
         let target = self.route(&self.catalog(), &asked.0, caller)?;
         let (request, _) = self.spoken(call, asked, &target, caller)?;
-        let _permit = self.enter(&caller.run, standing).await?;
+        let _entered = self.enter(caller, call.endpoint, || Tokens::ZERO, standing).await?;
         self.until_open(caller).await?;
         let betas = call.betas.as_ref();
         let prompt = Prompt { caller, target: &target, request: &request, client, betas };

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::config::RateLimits;
 use crate::domain::id::RunId;
 use crate::domain::key::TokenHash;
 use crate::domain::run::RunSnapshot;
@@ -29,6 +30,7 @@ pub struct Directory {
     runs: RwLock<HashMap<RunId, Arc<KnownRun>>>,
     tokens: RwLock<HashMap<TokenHash, RunId>>,
     pub(super) halt: CancellationToken,
+    pub(super) rates: Arc<RateLimits>,
     lookups: Semaphore,
     strangers: Strangers,
 }
@@ -52,13 +54,14 @@ const MAX_LOOKUPS: usize = 3;
 
 impl Directory {
     /// A directory that knows nobody yet; `halt` cuts every call of every run.
-    pub fn new(ledger: Arc<dyn Ledger>, halt: CancellationToken) -> Self {
+    pub fn new(ledger: Arc<dyn Ledger>, halt: CancellationToken, rates: Arc<RateLimits>) -> Self {
         Self {
             ledger,
             payers: Payers::default(),
             runs: RwLock::default(),
             tokens: RwLock::default(),
             halt,
+            rates,
             lookups: Semaphore::new(MAX_LOOKUPS),
             strangers: Strangers::new(STRANGERS_BURST, STRANGERS_INTERVAL),
         }
@@ -179,15 +182,15 @@ impl Directory {
     }
 
     /// Forgets runs that nobody called for in a while, and tokens that are no longer theirs.
-    pub fn forget_idle(&self) {
-        self.strangers.forget(Instant::now());
+    pub fn forget_idle(&self, now: Instant) {
+        self.strangers.forget(now);
         let mut runs = self.runs.write();
-        runs.retain(|_, known| Arc::strong_count(known) > 1 || !known.is_idle());
+        runs.retain(|_, known| Arc::strong_count(known) > 1 || !known.is_idle(now));
         self.tokens
             .write()
             .retain(|hash, id| runs.get(id).is_some_and(|known| known.standing().token == *hash));
         drop(runs);
-        self.forget_idle_keys();
+        self.forget_idle_payers(now);
     }
 
     /// The run of this id, if it was met.
@@ -252,7 +255,7 @@ impl Directory {
             known.learn(snapshot);
             return Arc::clone(known);
         }
-        let known = Arc::new(KnownRun::new(snapshot, payer, self.halt.clone()));
+        let known = Arc::new(KnownRun::new(snapshot, payer, self.halt.clone(), &self.rates));
         runs.insert(known.id, Arc::clone(&known));
         known
     }

@@ -8,13 +8,12 @@ use http::HeaderValue;
 
 use crate::catalog::Target;
 use crate::domain::budget::Balance;
-use crate::domain::fault::{Code, Fault};
+use crate::domain::fault::Fault;
 use crate::domain::id::RunId;
-use crate::domain::run::{RunStanding, StateAdmission};
 use crate::domain::settlement::Charge;
 use crate::domain::usage::Tokens;
 use crate::ledger::RunRecord;
-use crate::limits::{Permit, RateStanding};
+use crate::limits::gate::{Entered, Told};
 use crate::protocol::format::Format;
 use crate::protocol::request::Request;
 use crate::protocol::style::Style;
@@ -26,7 +25,6 @@ use crate::upstream::{Client, Outbound};
 use super::admission::{Admitted, Candidate};
 use super::call::{Failed, InputCount, OpenCall};
 use super::caller::{Caller, Identity, Presented};
-use super::directory::KnownRun;
 use super::exchange::{Answer, exchange};
 use super::route::{check_endpoint, not_configured};
 use super::streamed::{self, Streamed};
@@ -64,8 +62,8 @@ pub struct Standing {
     pub run: Option<RunId>,
     /// The run's dollars as this gateway knows them.
     pub balance: Option<Balance>,
-    /// Where its rate limit stands.
-    pub rate: Option<RateStanding>,
+    /// Where its limits of pace stand.
+    pub rates: Told,
     /// The output bound, if it was lowered.
     pub lowered_output: Option<Tokens>,
     /// The model that answered.
@@ -86,7 +84,7 @@ pub enum Reply {
 struct LetIn {
     admitted: Admitted,
     target: Arc<Target>,
-    permit: Permit,
+    entered: Entered,
     /// As it is sent.
     request: Request,
     translation: Option<Translation>,
@@ -179,7 +177,6 @@ impl Gateway {
         let target = self.route(&catalog, &request, caller)?;
         let tells_cost = request.tells_cost || call.always_tell_cost;
         let (request, translation) = self.spoken(call, (request, body), &target, caller)?;
-        let permit = self.enter(&caller.run, standing).await?;
         let candidate = Candidate {
             caller,
             catalog: &catalog,
@@ -190,8 +187,10 @@ impl Gateway {
             client,
             betas: call.betas.as_ref(),
         };
+        let tokens = || self.worst_tokens(&candidate);
+        let entered = self.enter(caller, call.endpoint, tokens, standing).await?;
         let admitted = self.admit(&candidate).await?;
-        Ok(LetIn { admitted, target, permit, request, translation, tells_cost })
+        Ok(LetIn { admitted, target, entered, request, translation, tells_cost })
     }
 
     /// The request in the format that its target's provider is spoken to in, and what is between
@@ -252,7 +251,7 @@ impl Gateway {
         caller: Caller,
         standing: &mut Standing,
     ) -> Result<Reply, Failed> {
-        let LetIn { admitted, target, permit, request, translation, tells_cost } = let_in;
+        let LetIn { admitted, target, entered, request, translation, tells_cost } = let_in;
         let output = admitted.output;
         standing.lowered_output = admitted.lowered.then_some(output);
         standing.served_model = Some(target.model.clone());
@@ -261,7 +260,7 @@ impl Gateway {
         let target = &target;
         let gateway = Arc::clone(self);
         let mut open =
-            OpenCall::new(gateway, caller, named, formats, Arc::clone(target), admitted, permit);
+            OpenCall::new(gateway, caller, named, formats, Arc::clone(target), admitted, entered);
         if self.access(target.provider.name).is_none() {
             let fault = not_configured(target.provider);
             return Err(Failed { fault, charge: Charge::NOTHING });
@@ -317,69 +316,6 @@ impl Gateway {
     pub async fn write_refusals(&self) {
         if let Err(error) = self.refusals.flush(&self.ledger).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "refusals.flush_failed");
-        }
-    }
-
-    /// Takes the call's place among the run's calls, and its share of the run's rate.
-    pub(super) async fn enter(
-        &self,
-        run: &Arc<KnownRun>,
-        standing: &mut Standing,
-    ) -> Result<Permit, Fault> {
-        // A run's state is refused before its pace. What is known here may be outdated, so a run
-        // that does not look open is left to the ledger.
-        let limit = run.terms.max_concurrency.unwrap_or(self.policy.max_concurrency);
-        if let Some(rate) = &run.rate {
-            match rate.take() {
-                Ok(now) => standing.rate = Some(now),
-                Err(now) => {
-                    standing.rate = Some(now);
-                    self.state_comes_first(run).await?;
-                    let seconds = u32::try_from(now.reset.as_secs()).unwrap_or(60) + 1;
-                    return Err(Fault::new(
-                        Code::RateLimited,
-                        format!(
-                            "This run may make {} requests a minute. Try again in {seconds} s.",
-                            now.limit
-                        ),
-                    )
-                    .retry_after(seconds));
-                }
-            }
-        }
-        let Some(permit) = run.concurrency.try_enter(limit) else {
-            self.state_comes_first(run).await?;
-            return Err(Fault::new(
-                Code::ConcurrencyLimited,
-                format!(
-                    "This run may have {limit} calls under way at once, waiting ones included. Try \
-                     again when one has ended."
-                ),
-            )
-            .retry_after(1));
-        };
-        Ok(permit)
-    }
-
-    /// Refuses by state, if that is what stands in the way, before a limit is blamed.
-    async fn state_comes_first(&self, run: &Arc<KnownRun>) -> Result<(), Fault> {
-        // This clock only chooses between two refusals; the ledger's decides who is admitted.
-        let now = chrono::Utc::now();
-        let is_past = |standing: RunStanding| standing.expires_at.is_some_and(|end| now >= end);
-        let known = run.standing();
-        if known.state.admission() == StateAdmission::Open && !is_past(known) {
-            return Ok(());
-        }
-        self.directory.refresh(run.id).await.map_err(unavailable)?;
-        let standing = run.standing();
-        let state = standing.state;
-        match state.admission() {
-            StateAdmission::Closed => Err(super::admission::closed(state.as_str())),
-            StateAdmission::NotYet | StateAdmission::Open if is_past(standing) => {
-                Err(super::admission::expired())
-            }
-            StateAdmission::NotYet => Err(super::admission::not_active(state.as_str())),
-            StateAdmission::Open => Ok(()),
         }
     }
 }

@@ -1,24 +1,27 @@
 //! A run that this gateway has met, or what a key calls without one.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use governor::clock::DefaultClock;
 use parking_lot::{Mutex, RwLock};
 use rust_decimal::Decimal;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::RateLimits;
 use crate::domain::budget::{Balance, BudgetRef};
 use crate::domain::control::{AttemptBudget, RunControl};
 use crate::domain::id::{Attempt, RunId};
+use crate::domain::limits::Limits;
 use crate::domain::money::Usd;
 use crate::domain::organization::KeySnapshot;
 use crate::domain::run::{OnCap, RunSnapshot, RunStanding, RunState, RunTerms};
 use crate::ledger::queue::RunQueue;
+use crate::limits::Concurrency;
 use crate::limits::bodies::Bytes;
-use crate::limits::{Concurrency, RequestRate};
+use crate::limits::pace::{Pace, Paced};
 
 use super::payers::KnownOrganization;
 
@@ -41,8 +44,10 @@ pub struct KnownRun {
     pub reads: Arc<Concurrency>,
     /// The bytes of its large bodies.
     pub bodies: Arc<Bytes>,
-    /// The pace of its calls, if it has a limit.
-    pub rate: Option<RequestRate>,
+    /// The pace of its calls.
+    pub paced: Paced,
+    /// The pace of its calls to each endpoint that has a limit, in the order of the setting.
+    endpoints: Box<[OnceLock<Option<Arc<Pace>>>]>,
     /// Only one of its prompts is counted at a time.
     pub counting: Arc<tokio::sync::Mutex<()>>,
     changed: Notify,
@@ -60,8 +65,13 @@ impl KnownRun {
         snapshot: RunSnapshot,
         payer: Arc<KnownOrganization>,
         halt: CancellationToken,
+        rates: &RateLimits,
     ) -> Self {
-        let rate = snapshot.terms.requests_per_minute.and_then(NonZeroU32::new);
+        let limits = Limits {
+            requests_per_minute: snapshot.terms.requests_per_minute,
+            max_concurrency: snapshot.terms.max_concurrency,
+            ..Limits::default()
+        };
         Self {
             id: snapshot.id,
             terms: snapshot.terms,
@@ -71,7 +81,8 @@ impl KnownRun {
             concurrency: Arc::default(),
             reads: Arc::default(),
             bodies: Arc::default(),
-            rate: rate.map(RequestRate::per_minute),
+            paced: Paced::new(limits.share(rates.gateways)),
+            endpoints: rates.endpoints.iter().map(|_| OnceLock::new()).collect(),
             counting: Arc::default(),
             changed: Notify::new(),
             standing: RwLock::new(snapshot.standing),
@@ -88,6 +99,7 @@ impl KnownRun {
         key: &KeySnapshot,
         payer: Arc<KnownOrganization>,
         halt: CancellationToken,
+        rates: &RateLimits,
     ) -> Self {
         let terms = RunTerms {
             organization: key.organization,
@@ -111,12 +123,21 @@ impl KnownRun {
         };
         let (id, budgets) = (RunId::from_uuid(key.id.uuid()), Vec::new());
         let snapshot = RunSnapshot { id, terms, budgets, standing };
-        Self { of_key: true, ..Self::new(snapshot, payer, halt) }
+        let paced = Paced::new(key.terms.limits().share(rates.gateways));
+        Self { of_key: true, paced, ..Self::new(snapshot, payer, halt, rates) }
     }
 
     /// The run's id; `None` for what a key calls without a run.
     pub fn named(&self) -> Option<RunId> {
         (!self.of_key).then_some(self.id)
+    }
+
+    /// The pace of its calls to an endpoint, if that has a limit.
+    pub(super) fn endpoint(&self, path: &str, rates: &RateLimits) -> Option<&Arc<Pace>> {
+        let (nth, limit) = rates.endpoint(path)?;
+        let limits = Limits { requests_per_minute: Some(limit), ..Limits::default() };
+        let new = || Pace::new(&limits.share(rates.gateways), &DefaultClock::default());
+        self.endpoints.get(nth)?.get_or_init(new).as_ref()
     }
 
     /// Somebody called for it just now.
@@ -125,8 +146,8 @@ impl KnownRun {
     }
 
     /// Whether nobody called for it in a while.
-    pub(super) fn is_idle(&self) -> bool {
-        self.last_used.lock().elapsed() >= FORGET_AFTER
+    pub(super) fn is_idle(&self, now: Instant) -> bool {
+        now.saturating_duration_since(*self.last_used.lock()) >= FORGET_AFTER
     }
 
     /// Something changed that every waiting call has to hear of.

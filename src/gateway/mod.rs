@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
-use crate::config::RunAuth;
+use crate::config::{RateLimits, RunAuth};
 use crate::domain::fault::{Code, Fault};
 use crate::domain::id::{KeyId, OrganizationId, RunId};
 use crate::domain::settlement::UnknownUsage;
@@ -33,6 +33,7 @@ pub mod count_tokens;
 mod refused;
 mod counters;
 mod pricing;
+mod entry;
 pub mod call;
 mod body;
 pub mod whole;
@@ -133,6 +134,8 @@ pub struct Parts {
     pub mode: Mode,
     /// The settings.
     pub policy: Policy,
+    /// The limits on pace that settings say.
+    pub rates: Arc<RateLimits>,
     /// The models.
     pub catalog: Catalog,
     /// The ledger.
@@ -160,7 +163,7 @@ impl Gateway {
             mode: parts.mode,
             policy: parts.policy,
             catalog: ArcSwap::from_pointee(parts.catalog),
-            directory: Directory::new(Arc::clone(&parts.ledger), parts.halt.clone()),
+            directory: Directory::new(Arc::clone(&parts.ledger), parts.halt.clone(), parts.rates),
             halt: parts.halt,
             counters: Counters::default(),
             counting: Arc::new(Semaphore::new(cpus())),

@@ -6,17 +6,22 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chrono::Utc;
 use parking_lot::RwLock;
 use uuid::Uuid;
 
+use crate::config::RateLimits;
 use crate::domain::budget::BudgetRef;
 use crate::domain::id::{KeyId, OrganizationId};
 use crate::domain::key::TokenHash;
+use crate::domain::limits::Limits;
 use crate::domain::organization::{KeySnapshot, KeyStatus, OrganizationSnapshot};
 use crate::domain::reservation::Authority;
 use crate::ledger::LedgerError;
+use crate::limits::Concurrency;
+use crate::limits::pace::Paced;
 
 use super::directory::{Directory, KnownRun, NotFound};
 
@@ -24,6 +29,10 @@ use super::directory::{Directory, KnownRun, NotFound};
 pub struct KnownOrganization {
     /// Its id.
     pub id: OrganizationId,
+    /// The pace of all of its calls.
+    pub paced: Paced,
+    /// The number of all of its calls, if that is limited.
+    pub concurrency: Arc<Concurrency>,
     heard: RwLock<Arc<OrganizationSnapshot>>,
 }
 
@@ -49,7 +58,9 @@ impl KnownOrganization {
     pub fn bare(id: OrganizationId) -> Arc<Self> {
         let (settings, budgets) = (None, Vec::new());
         let snapshot = OrganizationSnapshot { id, settings, budgets, version: 0 };
-        Arc::new(Self { id, heard: RwLock::new(Arc::new(snapshot)) })
+        let heard = RwLock::new(Arc::new(snapshot));
+        let paced = Paced::new(Limits::default());
+        Arc::new(Self { id, paced, concurrency: Arc::default(), heard })
     }
 
     /// What was last heard of it.
@@ -57,9 +68,11 @@ impl KnownOrganization {
         Arc::clone(&self.heard.read())
     }
 
-    fn update(&self, snapshot: OrganizationSnapshot) {
+    fn update(&self, snapshot: OrganizationSnapshot, rates: &RateLimits) {
         let mut heard = self.heard.write();
         if snapshot.version >= heard.version {
+            let limits = snapshot.settings.as_ref().map(|settings| settings.limits);
+            self.paced.set(limits.unwrap_or_default().share(rates.gateways));
             *heard = Arc::new(snapshot);
         }
     }
@@ -83,9 +96,10 @@ impl KnownKey {
         heard.status == KeyStatus::Active && heard.hash == hash && !expired
     }
 
-    fn update(&self, snapshot: KeySnapshot) {
+    fn update(&self, snapshot: KeySnapshot, rates: &RateLimits) {
         let mut heard = self.heard.write();
         if snapshot.version >= heard.version {
+            self.account.paced.set(snapshot.terms.limits().share(rates.gateways));
             *heard = Arc::new(snapshot);
         }
     }
@@ -122,7 +136,7 @@ impl Directory {
         let mut organizations = self.payers.organizations.write();
         let known = organizations.entry(id).or_insert_with(|| KnownOrganization::bare(id));
         if let Some(snapshot) = snapshot {
-            known.update(snapshot);
+            known.update(snapshot, &self.rates);
         }
         Ok(Arc::clone(known))
     }
@@ -164,10 +178,11 @@ impl Directory {
         self.payers.secrets.write().insert(snapshot.hash, snapshot.id);
         let mut keys = self.payers.keys.write();
         if let Some(known) = keys.get(&snapshot.id) {
-            known.update(snapshot);
+            known.update(snapshot, &self.rates);
             return Arc::clone(known);
         }
-        let account = Arc::new(KnownRun::of_key(&snapshot, payer, self.halt.clone()));
+        let account = KnownRun::of_key(&snapshot, payer, self.halt.clone(), &self.rates);
+        let account = Arc::new(account);
         let heard = RwLock::new(Arc::new(snapshot.clone()));
         let known = Arc::new(KnownKey { id: snapshot.id, account, heard });
         keys.insert(known.id, Arc::clone(&known));
@@ -182,7 +197,7 @@ impl Directory {
         let Some(known) = self.payers.keys.read().get(&id).cloned() else { return Ok(()) };
         if let Some(snapshot) = self.ledger.find_key_by_id(id).await? {
             self.payers.secrets.write().insert(snapshot.hash, id);
-            known.update(snapshot);
+            known.update(snapshot, &self.rates);
         }
         known.account.wake();
         Ok(())
@@ -195,7 +210,7 @@ impl Directory {
     pub async fn refresh_organization(&self, id: OrganizationId) -> Result<(), LedgerError> {
         let Some(known) = self.payers.organizations.read().get(&id).cloned() else { return Ok(()) };
         if let Some(snapshot) = self.ledger.find_organization(id).await? {
-            known.update(snapshot);
+            known.update(snapshot, &self.rates);
         }
         self.wake_payer(id);
         Ok(())
@@ -230,13 +245,75 @@ impl Directory {
         self.payers.keys.read().values().map(|key| Arc::clone(&key.account)).collect()
     }
 
-    /// Forgets keys that nobody used in a while, and secrets that are no longer theirs.
-    pub(super) fn forget_idle_keys(&self) {
+    /// Forgets keys that nobody used in a while, secrets that are no longer theirs, and
+    /// organizations of which nobody is known any more. Their limits are full again by then.
+    pub(super) fn forget_idle_payers(&self, now: Instant) {
         let mut keys = self.payers.keys.write();
-        keys.retain(|_, key| Arc::strong_count(key) > 1 || !key.account.is_idle());
+        keys.retain(|_, key| Arc::strong_count(key) > 1 || !key.account.is_idle(now));
         self.payers
             .secrets
             .write()
             .retain(|hash, id| keys.get(id).is_some_and(|key| key.heard.read().hash == *hash));
+        drop(keys);
+        self.payers.organizations.write().retain(|_, known| Arc::strong_count(known) > 1);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Weak;
+    use std::time::Duration;
+
+    use tokio_util::sync::CancellationToken;
+
+    use crate::domain::organization::KeyTerms;
+    use crate::ledger::memory::MemoryLedger;
+    use crate::limits::pace::Pace;
+
+    use super::*;
+
+    fn key_of(organization: OrganizationId) -> KeySnapshot {
+        let id = KeyId::generate();
+        KeySnapshot {
+            id,
+            organization,
+            terms: KeyTerms { rate_limit_rpm: Some(60), ..KeyTerms::default() },
+            status: KeyStatus::Active,
+            hash: TokenHash::of(&id.to_string()),
+            budgets: Vec::new(),
+            version: 0,
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_keys_used_once_do_not_stay() {
+        const KEYS: usize = 100_000;
+        let (events, _nobody_listens) = tokio::sync::mpsc::unbounded_channel();
+        let ledger = MemoryLedger::new(Utc::now, None, events);
+        let directory = Directory::new(ledger, CancellationToken::new(), Arc::default());
+        let meet = || {
+            let payer = KnownOrganization::bare(OrganizationId::generate());
+            directory.payers.organizations.write().insert(payer.id, Arc::clone(&payer));
+            directory.meet_key(key_of(payer.id), payer)
+        };
+        let use_once = |key: &KnownKey| -> Weak<Pace> {
+            let pace = key.account.paced.now().pace.unwrap();
+            assert!(pace.rates().iter().all(|rate| rate.take(1).is_ok()));
+            Arc::downgrade(&pace)
+        };
+        let in_use = meet();
+        let used: Vec<_> = (0..KEYS).map(|_| use_once(&meet())).collect();
+        let known = || {
+            let (keys, organizations) = directory.known_payers();
+            (keys.len(), organizations.len(), directory.payers.secrets.read().len())
+        };
+        let minutes = |count| Instant::now() + Duration::from_secs(60 * count);
+        directory.forget_idle(minutes(5));
+        assert_eq!(known(), (KEYS + 1, KEYS + 1, KEYS + 1), "they may come back");
+        directory.forget_idle(minutes(11));
+        assert_eq!(known(), (1, 1, 1), "somebody calls with one of them");
+        assert!(used.iter().all(|pace| pace.upgrade().is_none()));
+        assert!(directory.known_key(in_use.id).is_some());
     }
 }

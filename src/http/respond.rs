@@ -17,7 +17,7 @@ use crate::domain::fault::{Code, Fault};
 use crate::domain::key::may_hold_credential;
 use crate::domain::money::Usd;
 use crate::gateway::inference::Standing;
-use crate::limits::RateStanding;
+use crate::limits::rate::RateStanding;
 use crate::protocol::style::Style;
 
 use super::request_id::REQUEST_ID;
@@ -158,23 +158,38 @@ pub fn tell_standing(builder: &mut HttpResponseBuilder, standing: &Standing) {
     if let Some(output) = standing.lowered_output {
         builder.insert_header(("x-run-max-output-tokens", output.to_string()));
     }
-    if let Some(rate) = &standing.rate {
-        tell_rate(builder, rate);
+    if let Some(rate) = &standing.rates.requests {
+        tell_rate(builder, REQUESTS, rate);
+    }
+    if let Some(rate) = &standing.rates.tokens {
+        tell_rate(builder, TOKENS, rate);
     }
 }
 
-fn tell_rate(builder: &mut HttpResponseBuilder, rate: &RateStanding) {
-    builder.insert_header(("x-ratelimit-limit-requests", rate.limit));
-    builder.insert_header(("x-ratelimit-remaining-requests", rate.remaining));
-    builder.insert_header(("x-ratelimit-reset-requests", duration_text(rate.reset)));
+/// The headers of limits on requests: the most, what is left, and when all of it is back.
+const REQUESTS: [&str; 3] =
+    ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"];
+/// The same of limits on tokens.
+const TOKENS: [&str; 3] =
+    ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"];
+
+fn tell_rate(
+    builder: &mut HttpResponseBuilder,
+    [limit, remaining, reset]: [&'static str; 3],
+    rate: &RateStanding,
+) {
+    builder.insert_header((limit, rate.limit));
+    builder.insert_header((remaining, rate.remaining));
+    builder.insert_header((reset, duration_text(rate.reset)));
 }
 
-/// A duration as OpenAI writes it: `250ms`, `1s`, `6m0s`.
+/// A duration as OpenAI writes it: `250ms`, `1s`, `6m0s`. Rounded up, so that it is over by then.
 fn duration_text(duration: Duration) -> String {
-    let (seconds, millis) = (duration.as_secs(), duration.as_millis());
+    let millis = duration.as_nanos().div_ceil(1_000_000);
+    let seconds = millis.div_ceil(1_000);
     match seconds {
-        0 => format!("{millis}ms"),
-        1..60 => format!("{seconds}s"),
+        0..=1 if millis < 1_000 => format!("{millis}ms"),
+        0..60 => format!("{seconds}s"),
         _ => format!("{}m{}s", seconds / 60, seconds % 60),
     }
 }

@@ -2,7 +2,7 @@
 //! input, and may be late without anything being lost.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -53,7 +53,7 @@ pub fn start(
     let forgetting = Arc::clone(gateway);
     every(FORGET_EVERY, tasks, stop, move || {
         let gateway = Arc::clone(&forgetting);
-        async move { gateway.directory.forget_idle() }
+        async move { gateway.directory.forget_idle(Instant::now()) }
     });
 }
 

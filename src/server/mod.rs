@@ -139,6 +139,7 @@ pub async fn start(
     let gateway = Gateway::new(Parts {
         mode,
         policy: policy(config),
+        rates: Arc::new(config.rates.clone()),
         catalog,
         ledger: books.ledger,
         default_run: (mode == Mode::Dev).then(RunId::random),

@@ -13,6 +13,7 @@ mod errors_callers;
 mod errors_edges;
 mod errors_limits;
 mod errors_order;
+mod pace;
 pub(crate) mod endings;
 pub(crate) mod endings_streams;
 mod endings_clients;

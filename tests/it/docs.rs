@@ -23,10 +23,11 @@ use rungate::providers::REGISTRY;
 use crate::support::watch;
 
 /// Settings whose default is no value, and what stands for one in `.env.example`.
-const EXAMPLES: [(&str, &str); 4] = [
+const EXAMPLES: [(&str, &str); 5] = [
     ("DATABASE_URL", "postgres://rungate:secret@localhost/rungate"),
     ("ADMIN_TOKEN", ""),
     ("MODELS_FILE", "./models.toml"),
+    ("ENDPOINT_RATE_LIMITS", "/v1/messages/count_tokens=60"),
     ("WORKERS", "4"),
 ];
 /// What stands for the address of a provider that has one for each customer.
@@ -83,8 +84,13 @@ fn when(code: Code) -> &'static str {
         }
         Code::UnsupportedMediaType => "the body is not JSON, or its encoding is not known",
         Code::UpgradeNotSupported => "a WebSocket was asked for",
-        Code::RateLimited => "the run's `requests_per_minute` are used up on this gateway",
-        Code::ConcurrencyLimited => "too many of the run's calls are under way on this gateway",
+        Code::RateLimited => {
+            "requests or tokens come faster than the run, the key, the organization or the endpoint \
+             allows on this gateway"
+        }
+        Code::ConcurrencyLimited => {
+            "too many calls of the run, the key or the organization are under way on this gateway"
+        }
         Code::TokenCeilingExceeded => {
             "the run's `token_limit` or the key's tokens of the day or month leave too little"
         }

@@ -40,3 +40,4 @@ mod threats;
 mod fuzz;
 mod edge;
 mod running;
+mod limits;

@@ -16,6 +16,9 @@ pub(in crate::http) const CALL_HEADERS: &[&str] = &[
     "x-ratelimit-limit-requests",
     "x-ratelimit-remaining-requests",
     "x-ratelimit-reset-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-tokens",
 ];
 
 /// The same on messages, whose clients look for the request's id under another name.
@@ -30,6 +33,9 @@ pub(in crate::http) const MESSAGE_HEADERS: &[&str] = &[
     "x-ratelimit-limit-requests",
     "x-ratelimit-remaining-requests",
     "x-ratelimit-reset-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-tokens",
 ];
 
 /// What a count of messages tells.
@@ -41,6 +47,9 @@ pub(in crate::http) const COUNT_HEADERS: &[&str] = &[
     "x-ratelimit-limit-requests",
     "x-ratelimit-remaining-requests",
     "x-ratelimit-reset-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-tokens",
 ];
 
 /// What keeps others from holding a stream back.
@@ -72,7 +81,12 @@ pub(super) fn schemas() -> Map<String, Value> {
         ("x-run-spent-usd", usd(), "What the run has spent. Not on streams."),
         ("x-served-model", text(), "The model that answered, as the provider names it."),
         ("x-run-max-output-tokens", count(), "What the output was lowered to, if it was."),
-        ("x-ratelimit-limit-requests", count(), "The run's requests a minute, if it has a limit."),
+        (
+            "x-ratelimit-limit-requests",
+            count(),
+            "Of the limits on requests a second or a minute that the call falls under, the one \
+             with the fewest left: the most that it allows on this gateway.",
+        ),
         ("x-ratelimit-remaining-requests", count(), "How many of them are left."),
         ("x-ratelimit-reset-requests", text(), "When all of them are back: `250ms`, `1s`, `6m0s`."),
         (
@@ -80,6 +94,14 @@ pub(super) fn schemas() -> Map<String, Value> {
             json!({"enum": ["provider", "bound"]}),
             "Who counted: the provider, or this gateway, whose count the input will not exceed.",
         ),
+        (
+            "x-ratelimit-limit-tokens",
+            count(),
+            "Of the limits on tokens a minute that the call falls under, the one with the fewest \
+             left. A call takes its worst case, and gives back at its end what it did not use.",
+        ),
+        ("x-ratelimit-remaining-tokens", count(), "How many of them are left."),
+        ("x-ratelimit-reset-tokens", text(), "When all of them are back."),
         ("x-error-origin", origin, "Whose fault it is."),
         ("x-should-retry", json!({"const": "false"}), "The same request will fail again."),
         ("retry-after", count(), "When to come back, in seconds."),

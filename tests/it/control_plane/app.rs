@@ -104,6 +104,7 @@ impl App {
                 retries: Retries { most: 0, within: Duration::ZERO },
                 keep_alive: None,
             },
+            rates: Arc::default(),
             catalog: Catalog::built_in().unwrap(),
             ledger,
             default_run: None,

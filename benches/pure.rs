@@ -24,7 +24,7 @@ use rungate::domain::run::OnCap;
 use rungate::domain::usage::{Tokens, Usage};
 use rungate::limits::Concurrency;
 use rungate::limits::gate::{Scope, Whose, enter};
-use rungate::limits::pace::Paced;
+use rungate::limits::pace::{Held, Paced};
 use rungate::protocol::answer::read_answer;
 use rungate::protocol::format::Format;
 use rungate::protocol::request::Request;
@@ -275,21 +275,27 @@ fn pace(criterion: &mut Criterion) {
     };
     let mut group = criterion.benchmark_group("pace");
     for (name, others) in [("no limit", Limits::default()), ("every limit", every)] {
-        let paced = [Limits::default(), others, others, others].map(Paced::new);
-        let places: [Arc<Concurrency>; 4] = Default::default();
+        let [run, key, payer, endpoint] =
+            [Limits::default(), others, others, others].map(Paced::new);
+        let [of_run, of_key, of_payer, of_endpoint]: [Arc<Concurrency>; 4] = Default::default();
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let held = paced.each_ref().map(Paced::now);
-                let scope = |nth: usize, most: Option<u32>| Scope {
-                    whose: Whose::Run,
-                    pace: held[nth].pace.as_ref(),
-                    places: most.map(|most| (&places[nth], most)),
-                };
-                let most = |nth: usize| held[nth].limits.max_concurrency;
-                let first = scope(0, Some(64));
-                enter(&[first, scope(1, most(1)), scope(2, most(2)), scope(3, most(3))], 1)
+                let (run, key) = (run.now(), key.now());
+                let (payer, endpoint) = (payer.now(), endpoint.now());
+                let scopes = [
+                    scope(&run, &of_run, Some(64)),
+                    scope(&key, &of_key, None),
+                    scope(&payer, &of_payer, None),
+                    scope(&endpoint, &of_endpoint, None),
+                ];
+                enter(&scopes, 1)
             });
         });
     }
     group.finish();
+}
+
+fn scope<'a>(held: &'a Held, places: &'a Arc<Concurrency>, most: Option<u32>) -> Scope<'a> {
+    let most = held.limits.max_concurrency.or(most);
+    Scope { whose: Whose::Run, pace: held.pace.as_ref(), places: most.map(|most| (places, most)) }
 }

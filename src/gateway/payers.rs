@@ -308,7 +308,7 @@ mod tests {
             let (keys, organizations) = directory.known_payers();
             (keys.len(), organizations.len(), directory.payers.secrets.read().len())
         };
-        let minutes = |count| Instant::now() + Duration::from_secs(60 * count);
+        let minutes = |count: u64| Instant::now() + Duration::from_secs(60 * count);
         directory.forget_idle(minutes(5));
         assert_eq!(known(), (KEYS + 1, KEYS + 1, KEYS + 1), "they may come back");
         directory.forget_idle(minutes(11));

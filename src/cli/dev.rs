@@ -48,38 +48,43 @@ fn say_hello(config: &Config, data: SocketAddr, admin: SocketAddr, run: &str) {
         "rungate dev: no database, any run id, ${cap} a run.
 Every model is answered by {answers}.
 
-  data plane     http://{data}    agents call models here
-  control plane  http://{admin}    runs are registered and read here, without a token
+  data plane     {scheme}://{data}    agents call models here
+  control plane  {admin_scheme}://{admin}    runs are registered and read here, without a token
 
 Call a model (in another terminal):
 
-  curl -s http://{data}/v1/chat/completions \\
+  curl -s {scheme}://{data}/v1/chat/completions \\
     -H 'content-type: application/json' \\
     -d '{body}'
 
 Point an SDK at it:
 
-  export OPENAI_BASE_URL=http://{data}/v1
+  export OPENAI_BASE_URL={scheme}://{data}/v1
   export OPENAI_API_KEY={run}
 
 That key is this process's own run; any other run id (a UUID) works in its place.
 
 See what was spent:
 
-  curl -s http://{data}/v1/usage
+  curl -s {scheme}://{data}/v1/usage
   {env}rungate runs list
 
 Each call is told below with its cost. Ctrl-C ends it and sums up.
 ",
         cap = config.dev_cost_limit,
         body = r#"{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}"#,
-        env = control_url(admin)
+        scheme = config.data_scheme(),
+        admin_scheme = config.admin_scheme(),
+        env = control_url(config, admin)
     ));
 }
 
 /// What has to stand before a command in another terminal for it to find this control plane.
-fn control_url(admin: SocketAddr) -> String {
-    if admin == USUAL_ADMIN { String::new() } else { format!("RUNGATE_URL=http://{admin} ") }
+fn control_url(config: &Config, admin: SocketAddr) -> String {
+    if admin == USUAL_ADMIN && config.admin_tls.is_none() {
+        return String::new();
+    }
+    format!("RUNGATE_URL={}://{admin} ", config.admin_scheme())
 }
 
 async fn say_goodbye(ledger: &dyn Ledger) {

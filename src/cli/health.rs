@@ -24,22 +24,33 @@ pub(super) struct Options {
 }
 
 pub(super) async fn run(options: &Options, config: &Config) -> anyhow::Result<ExitCode> {
-    let address = reachable(config.listen_addr);
+    // A listener that wants a client's certificate does not answer without; the other one tells
+    // the same.
+    let barred = config.tls.as_ref().and_then(|tls| tls.clients.as_ref());
+    let (setting, listener, scheme) = match barred {
+        Some(clients) if clients.required => {
+            ("ADMIN_LISTEN_ADDR", config.admin_listen_addr, config.admin_scheme())
+        }
+        _ => ("LISTEN_ADDR", config.listen_addr, config.data_scheme()),
+    };
+    let address = reachable(listener);
     if address.port() == 0 {
-        bail!("LISTEN_ADDR has port 0, so nobody knows where the gateway listens; name a port");
+        bail!("{setting} has port 0, so nobody knows where the gateway listens; name a port");
     }
     let path = if options.live { "healthz" } else { "readyz" };
-    let url = format!("http://{address}/{path}");
+    let url = format!("{scheme}://{address}/{path}");
     let client = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(PATIENCE)
+        // Nothing secret is sent, and no certificate is for the address that is asked.
+        .tls_danger_accept_invalid_certs(true)
         .build()
         .context("the HTTP client cannot be made")?;
     let answer = match client.get(&url).send().await {
         Ok(answer) => answer,
         Err(error) if error.is_timeout() => bail!("{url} did not answer in {PATIENCE:?}"),
-        Err(_) => bail!("{url} cannot be reached; LISTEN_ADDR says where `rungate serve` listens"),
+        Err(_) => bail!("{url} cannot be reached; {setting} says where `rungate serve` listens"),
     };
     let status = answer.status();
     let body = answer.text().await.unwrap_or_default();
@@ -51,7 +62,7 @@ pub(super) async fn run(options: &Options, config: &Config) -> anyhow::Result<Ex
     }
     match body.get("status").and_then(Value::as_str) {
         Some(well) => print::out(format_args!("{url}: {}", print::plain(well))),
-        None => bail!("{url} answered {status}, and not as rungate does; check LISTEN_ADDR"),
+        None => bail!("{url} answered {status}, and not as rungate does; check {setting}"),
     }
     Ok(ExitCode::SUCCESS)
 }

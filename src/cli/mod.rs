@@ -219,6 +219,8 @@ fn exit_of(error: &anyhow::Error) -> Exit {
             | StartError::CatalogFile(..)
             | StartError::NotLoopback(_)
             | StartError::Access(_)
+            | StartError::Tls(_)
+            | StartError::Jwks(_)
             | StartError::Ledger(OpenError::Url(_)) => true,
             StartError::Bind { .. }
             | StartError::Ledger(_)

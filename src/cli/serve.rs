@@ -22,8 +22,11 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
     };
     let running = starting.context("the gateway did not start")?;
     print::out(format_args!(
-        "rungate serve\n  data plane     http://{}\n  control plane  http://{}",
-        running.data_addr, running.admin_addr
+        "rungate serve\n  data plane     {}://{}\n  control plane  {}://{}",
+        config.data_scheme(),
+        running.data_addr,
+        config.admin_scheme(),
+        running.admin_addr
     ));
     if let Some(cluster) = running.cluster() {
         print::out(format_args!("  postgres       {} (private)", cluster.url()));

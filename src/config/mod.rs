@@ -12,6 +12,7 @@ use crate::domain::usage::Tokens;
 
 mod rates;
 mod read;
+mod secure;
 mod secret;
 mod settings;
 mod environment;
@@ -20,6 +21,7 @@ pub use environment::Environment;
 pub use rates::{METERED_ENDPOINTS, RateLimits};
 use read::{Reader, loopback};
 pub use secret::secret_file;
+pub use secure::{ClientCertificates, JwksSource, JwtClaims, JwtSettings, TlsFiles};
 pub use settings::{
     PROVIDER_PREFIXES, SECRET_FILES, SETTINGS, Setting, provider_settings, secret_settings,
     unknown_names,
@@ -36,7 +38,7 @@ pub enum RunAuth {
 }
 
 impl RunAuth {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         match text {
             "run_id" => Some(Self::RunId),
             "token" => Some(Self::Token),
@@ -101,6 +103,9 @@ pub struct Config {
     pub dev_live: bool,
     pub dev_allow_remote: bool,
     pub run_auth: RunAuth,
+    pub tls: Option<TlsFiles>,
+    pub admin_tls: Option<TlsFiles>,
+    pub jwt: Option<JwtSettings>,
     pub models_file: Option<PathBuf>,
     pub price_refresh: Duration,
     pub price_refresh_factor: u32,
@@ -165,12 +170,10 @@ impl Config {
             ),
             dev_live: read.flag("DEV_LIVE"),
             dev_allow_remote: read.flag("DEV_ALLOW_REMOTE"),
-            run_auth: read.parsed(
-                "RUN_AUTH",
-                RunAuth::RunId,
-                "`run_id` or `token`",
-                RunAuth::parse,
-            ),
+            run_auth: read.run_auth(),
+            tls: read.tls(),
+            admin_tls: read.admin_tls(),
+            jwt: read.jwt(),
             models_file: read.text("MODELS_FILE").map(Into::into),
             price_refresh: read.seconds("PRICE_REFRESH_SECONDS", 0, 0),
             price_refresh_factor: read.count("PRICE_REFRESH_FACTOR", 4),
@@ -217,6 +220,16 @@ impl Config {
             providers: read.providers(),
         };
         if read.errors.is_empty() { Ok(config) } else { Err(read.errors) }
+    }
+
+    /// How URLs of the data plane begin.
+    pub fn data_scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// How URLs of the control plane begin.
+    pub fn admin_scheme(&self) -> &'static str {
+        if self.admin_tls.is_some() { "https" } else { "http" }
     }
 
     /// Every setting with its value, secrets redacted, for `check-config`.

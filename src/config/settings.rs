@@ -18,7 +18,7 @@ const fn setting(name: &'static str, default: &'static str, meaning: &'static st
 }
 
 /// Every setting but those of the providers, in the order of the documentation.
-pub const SETTINGS: [Setting; 42] = [
+pub const SETTINGS: [Setting; 61] = [
     setting("LISTEN_ADDR", "127.0.0.1:8080", "data plane: what sandboxes reach"),
     setting(
         "ADMIN_LISTEN_ADDR",
@@ -41,6 +41,35 @@ pub const SETTINGS: [Setting; 42] = [
         "run_id",
         "`run_id`: a valid run id is enough; `token`: every call must carry the run's token",
     ),
+    setting(
+        "TLS_CERT_FILE",
+        "none",
+        "certificate chain (PEM) of the data plane; with it, TLS only",
+    ),
+    setting("TLS_KEY_FILE", "none", "private key (PEM) of that certificate"),
+    setting("TLS_CLIENT_CA_FILE", "none", "authorities (PEM) whose clients' certificates are good"),
+    setting(
+        "TLS_CLIENT_AUTH",
+        "required",
+        "`required`: no connection without a client certificate; `optional`: with or without",
+    ),
+    setting("TLS_CLIENT_CRL_FILE", "none", "revocation lists (PEM), one of each authority"),
+    setting("ADMIN_TLS_CERT_FILE", "none", "certificate chain (PEM) of the control plane"),
+    setting("ADMIN_TLS_KEY_FILE", "none", "private key (PEM) of that certificate"),
+    setting("JWT_JWKS_FILE", "none", "keys (JWK set) of signed tokens; without keys none is good"),
+    setting("JWT_JWKS_URL", "none", "where to get these keys instead: https, or http on loopback"),
+    setting("JWT_JWKS_REFRESH_SECONDS", "300", "how often they are read again from the URL"),
+    setting("JWT_ISSUER", "none", "what `iss` of a signed token must be; needed with keys"),
+    setting("JWT_AUDIENCE", "none", "what `aud` must be or contain; needed with keys"),
+    setting("JWT_LEEWAY_SECONDS", "30", "how far apart clocks may be for `exp` and `nbf`"),
+    setting(
+        "JWT_ORGANIZATION_CLAIM",
+        "organization_id",
+        "claim that names the organization; without it, the default one",
+    ),
+    setting("JWT_RUN_CLAIM", "run_id", "claim that names the run; without it, the request does"),
+    setting("JWT_SCOPE_CLAIM", "scope", "claim with the scopes: a text with spaces, or a list"),
+    setting("JWT_SCOPE", "inference", "scope that a signed token must have"),
     setting("MODELS_FILE", "built in", "model catalogue (TOML) instead of the built-in one"),
     setting(
         "PRICE_REFRESH_SECONDS",

@@ -22,12 +22,14 @@ pub const INFERENCE_KEY_PREFIX: &str = "rg-key-";
 pub const ORCHESTRATOR_KEY_PREFIX: &str = "rg-orc-";
 
 /// How the credentials of this gateway and the keys of common providers begin.
-const BEGINNINGS: [&str; 5] =
-    [RUN_TOKEN_PREFIX, INFERENCE_KEY_PREFIX, ORCHESTRATOR_KEY_PREFIX, "rg-adm-", "sk-"];
+/// A signed token begins with a JSON object in base64: `{"`.
+const BEGINNINGS: [&str; 6] =
+    [RUN_TOKEN_PREFIX, INFERENCE_KEY_PREFIX, ORCHESTRATOR_KEY_PREFIX, "rg-adm-", "sk-", "eyJ"];
 /// How many characters of a key's random part are shown, so that its owner can tell it from others.
 const SHOWN: usize = 4;
 const SECRET_BYTES: usize = 32;
 const MAX_CREDENTIAL_BYTES: usize = 256;
+const MAX_SIGNED_BYTES: usize = 8192;
 
 /// The SHA-256 of a secret, which is all that is ever stored or compared.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -142,6 +144,8 @@ pub enum Credential {
     InferenceKey(TokenHash),
     /// A run id standing where a key would.
     RunId(RunId),
+    /// A signed token (JWT) of an identity provider.
+    Signed(TokenHash),
     /// Something of somebody else's; its hash tells two of them apart.
     Foreign(TokenHash),
 }
@@ -149,14 +153,16 @@ pub enum Credential {
 impl Credential {
     /// Recognises a credential.
     pub fn parse(text: &str) -> Self {
-        if text.len() > MAX_CREDENTIAL_BYTES {
-            Self::foreign(text.as_bytes())
-        } else if text.starts_with(RUN_TOKEN_PREFIX) {
+        let short = text.len() <= MAX_CREDENTIAL_BYTES;
+        if short && text.starts_with(RUN_TOKEN_PREFIX) {
             Self::RunToken(TokenHash::of(text))
-        } else if text.starts_with(INFERENCE_KEY_PREFIX) {
+        } else if short && text.starts_with(INFERENCE_KEY_PREFIX) {
             Self::InferenceKey(TokenHash::of(text))
+        } else if is_signed(text) {
+            Self::Signed(TokenHash::of(text))
         } else {
-            RunId::parse(text).map_or_else(|| Self::foreign(text.as_bytes()), Self::RunId)
+            let run = RunId::parse(text).filter(|_| short);
+            run.map_or_else(|| Self::foreign(text.as_bytes()), Self::RunId)
         }
     }
 
@@ -164,4 +170,13 @@ impl Credential {
     pub fn foreign(bytes: &[u8]) -> Self {
         Self::Foreign(TokenHash(Sha256::digest(bytes).into()))
     }
+}
+
+/// Whether a text has the form of a signed token (RFC 7515, section 3.1): three parts in base64url,
+/// none of them empty.
+fn is_signed(text: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    text.len() <= MAX_SIGNED_BYTES
+        && text.split('.').count() == 3
+        && text.split('.').all(|part| !part.is_empty() && part.bytes().all(letter))
 }

@@ -185,6 +185,8 @@ pub struct KeyTerms {
     pub expires_at: Option<DateTime<Utc>>,
     /// Whether each of its calls must name a run.
     pub require_run: bool,
+    /// The name in a client's certificate that stands for the key, as [`client_identity`] reads it.
+    pub client_identity: Option<String>,
 }
 
 impl KeyTerms {
@@ -241,4 +243,18 @@ pub const fn spent_code(scope: Scope, unit: Unit) -> Code {
         (Unit::Usd, Scope::Organization) => Code::CostCircuitOpen,
         (Unit::Usd, Scope::Credits) => Code::InsufficientCredits,
     }
+}
+
+/// Most bytes of a name in a client's certificate.
+const MAX_IDENTITY_BYTES: usize = 512;
+
+/// Reads a name in a client's certificate: `san:dns:…`, `san:uri:…`, `san:email:…`, or
+/// `subject:CN=…,O=…` as RFC 4514 writes it. Names of hosts are the same in any case.
+pub fn client_identity(text: &str) -> Option<String> {
+    let kinds = ["san:dns:", "san:uri:", "san:email:", "subject:"];
+    let named = |kind: &&str| text.strip_prefix(*kind).is_some_and(|name| !name.is_empty());
+    let kind = kinds.into_iter().find(named)?;
+    let fits = text.len() <= MAX_IDENTITY_BYTES && !text.contains(char::is_control);
+    let lower = || text.to_ascii_lowercase();
+    fits.then(|| if kind == "san:dns:" { lower() } else { text.to_owned() })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::RunAuth;
 use crate::domain::budget::BudgetRef;
 use crate::domain::fault::{Code, Fault};
-use crate::domain::id::RunId;
+use crate::domain::id::{OrganizationId, RunId};
 use crate::domain::key::{Credential, TokenHash};
 use crate::domain::reservation::Authority;
 use crate::limits::bodies::Owner;
@@ -21,10 +21,16 @@ use super::{Gateway, Mode, unavailable};
 pub struct Presented {
     /// The credentials of its headers and its path, without repetitions.
     pub credentials: Vec<Credential>,
+    /// The text of the signed token among them. With a second one there are two credentials.
+    pub signed: Option<String>,
     /// The runs that the header `X-Run-Id` and the query name, as often as they do.
     pub named_runs: Vec<String>,
     /// The address that it came from.
     pub from: Option<IpAddr>,
+    /// The names of the certificate that its connection was opened with.
+    pub certificate_names: Vec<String>,
+    /// Whether that certificate is no longer good.
+    pub certificate_is_bad: bool,
 }
 
 /// A credential that was found to be good.
@@ -33,6 +39,8 @@ pub enum Identity {
     Token(Arc<KnownRun>, TokenHash),
     /// A run's id, where a key would stand.
     RunId(Arc<KnownRun>),
+    /// A signed token: of one run, or of any run of an organization that the request names.
+    Signed(OrganizationId, Option<Arc<KnownRun>>),
     /// An inference key.
     Key(Arc<KnownKey>, TokenHash),
     /// None, where none is needed.
@@ -43,9 +51,20 @@ impl Identity {
     /// Whose the bytes of its body are.
     pub fn owner(&self) -> Owner {
         match self {
-            Self::Token(run, _) | Self::RunId(run) => Owner::Run(Arc::clone(&run.bodies)),
+            Self::Token(run, _) | Self::RunId(run) | Self::Signed(_, Some(run)) => {
+                Owner::Run(Arc::clone(&run.bodies))
+            }
             Self::Key(key, _) => Owner::Run(Arc::clone(&key.account.bodies)),
-            Self::Anonymous => Owner::Anonymous,
+            Self::Signed(_, None) | Self::Anonymous => Owner::Anonymous,
+        }
+    }
+
+    /// The run that it names by itself.
+    pub fn run(&self) -> Option<&KnownRun> {
+        match self {
+            Self::Token(run, _) | Self::RunId(run) => Some(run),
+            Self::Signed(_, run) => run.as_deref(),
+            Self::Key(..) | Self::Anonymous => None,
         }
     }
 }
@@ -62,7 +81,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    fn of_run(run: Arc<KnownRun>, authority: Authority) -> Self {
+    pub(super) fn of_run(run: Arc<KnownRun>, authority: Authority) -> Self {
         Self { run, key: None, authority }
     }
 
@@ -89,12 +108,33 @@ pub fn run_not_found() -> Fault {
     )
 }
 
+/// Nobody calls as two.
+pub(super) fn two_credentials() -> Fault {
+    Fault::new(
+        Code::InvalidRequest,
+        "The request carries two different credentials. Send one of them only.",
+    )
+}
+
+/// A run is needed, and nothing names it.
+pub(super) fn run_id_required() -> Fault {
+    Fault::new(
+        Code::RunIdRequired,
+        "Nothing names a run. Send its token as `Authorization: Bearer …`, its id in the header \
+         `X-Run-Id`, or `run_id` in the body.",
+    )
+    .param("run_id")
+}
+
 impl Gateway {
     /// Checks the credential, before the body is looked at.
     ///
     /// # Errors
     /// 400 if there are two; 401 if it is not good; 503 if the ledger cannot say.
     pub async fn authenticate(&self, presented: &Presented) -> Result<Identity, Fault> {
+        if let Some(identity) = self.certified(presented).await? {
+            return Ok(identity);
+        }
         let credential = match presented.credentials.as_slice() {
             [] => None,
             [one] => Some(*one),
@@ -103,12 +143,7 @@ impl Gateway {
                 .iter()
                 .find(|one| matches!(one, Credential::RunToken(_) | Credential::RunId(_)))
                 .copied(),
-            [..] => {
-                return Err(Fault::new(
-                    Code::InvalidRequest,
-                    "The request carries two different credentials. Send one of them only.",
-                ));
-            }
+            [..] => return Err(two_credentials()),
         };
         let found = match credential {
             None => None,
@@ -125,6 +160,7 @@ impl Gateway {
                 .map_err(not_found)?
                 .filter(|run| self.bare_id_is_enough(run))
                 .map(Identity::RunId),
+            Some(Credential::Signed(hash)) => self.signed(hash, presented).await?,
             Some(Credential::InferenceKey(hash)) if self.mode == Mode::Serve => self
                 .directory
                 .by_key(hash, self.stranger(presented))
@@ -168,6 +204,9 @@ impl Gateway {
         let caller = match identity {
             Identity::Token(run, hash) => Caller::of_run(run, Authority::Token(hash)),
             Identity::RunId(run) => Caller::of_run(run, Authority::RunId),
+            Identity::Signed(organization, run) => {
+                return self.name_signed(organization, run, named, presented).await;
+            }
             Identity::Key(key, hash) => return self.with_key(key, hash, named, presented).await,
             Identity::Anonymous => return self.anonymous(named, presented).await,
         };
@@ -188,7 +227,7 @@ impl Gateway {
         let authority = Authority::Key(key.id, hash);
         let Some(id) = named else {
             if key.heard().terms.require_run {
-                return Err(run_required());
+                return Err(run_id_required());
             }
             let run = Arc::clone(&key.account);
             return Ok(Caller { run, key: Some(key), authority });
@@ -204,7 +243,7 @@ impl Gateway {
     }
 
     /// The address whose questions in vain are counted. In dev mode nobody is a stranger.
-    fn stranger(&self, presented: &Presented) -> Option<IpAddr> {
+    pub(super) fn stranger(&self, presented: &Presented) -> Option<IpAddr> {
         presented.from.filter(|_| self.mode == Mode::Serve)
     }
 
@@ -213,7 +252,7 @@ impl Gateway {
         named: Option<RunId>,
         presented: &Presented,
     ) -> Result<Caller, Fault> {
-        let id = named.or(self.default_run).ok_or_else(run_required)?;
+        let id = named.or(self.default_run).ok_or_else(run_id_required)?;
         let found = self.directory.by_id(id, self.stranger(presented)).await.map_err(not_found)?;
         let run = found.ok_or_else(run_not_found)?;
         if !self.bare_id_is_enough(&run) {
@@ -231,7 +270,7 @@ impl Gateway {
 }
 
 /// It could not be found out who is calling.
-fn not_found(problem: NotFound) -> Fault {
+pub(super) fn not_found(problem: NotFound) -> Fault {
     match problem {
         NotFound::Ledger(error) => unavailable(error),
         NotFound::TooMany(wait) => too_many_strangers(wait),
@@ -251,16 +290,7 @@ fn too_many_strangers(wait: Duration) -> Fault {
     .retry_after(seconds)
 }
 
-fn run_required() -> Fault {
-    Fault::new(
-        Code::RunIdRequired,
-        "Nothing names a run. Send its token as `Authorization: Bearer …`, its id in the header \
-         `X-Run-Id`, or `run_id` in the body.",
-    )
-    .param("run_id")
-}
-
-fn mismatch() -> Fault {
+pub(super) fn mismatch() -> Fault {
     Fault::new(
         Code::RunIdMismatch,
         "The credential, the header X-Run-Id, the query and the body do not all name the same run. \

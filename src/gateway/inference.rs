@@ -132,7 +132,7 @@ impl Gateway {
         match read() {
             Ok(read) => Ok((identity, read)),
             Err(fault) => {
-                if let Identity::Token(run, _) | Identity::RunId(run) = &identity {
+                if let Some(run) = identity.run() {
                     standing.run = Some(run.id);
                     self.refusals.count(run.id, fault.code());
                 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -26,11 +26,15 @@ pub mod directory;
 pub mod known;
 pub mod payers;
 pub mod caller;
+pub mod jwt;
+mod signed;
+mod certificates;
 pub mod refusals;
 pub mod admission;
 mod counting;
 pub mod count_tokens;
 mod refused;
+mod busy;
 mod counters;
 mod pricing;
 mod entry;
@@ -52,9 +56,12 @@ pub mod usage;
 mod logins;
 pub mod management;
 
+use busy::Counts;
+pub(crate) use busy::{Busy, Work};
 use call::CallReport;
 use counters::Counters;
 use directory::Directory;
+use jwt::Jwt;
 use logins::Logins;
 use refusals::Refusals;
 use retry::Retries;
@@ -109,6 +116,7 @@ pub struct Gateway {
     pub refusals: Refusals,
     /// The run of calls that name none, in dev mode.
     pub default_run: Option<RunId>,
+    jwt: Option<Arc<Jwt>>,
     catalog: ArcSwap<Catalog>,
     access: HashMap<&'static str, Arc<Access>>,
     tasks: TaskTracker,
@@ -142,6 +150,8 @@ pub struct Parts {
     pub ledger: Arc<dyn Ledger>,
     /// The run of calls that name none, in dev mode.
     pub default_run: Option<RunId>,
+    /// What tells good signed tokens from bad ones, if any are good.
+    pub jwt: Option<Arc<Jwt>>,
     /// The providers that are configured.
     pub access: Vec<Access>,
     /// Where drains and counts run; shutdown waits for them.
@@ -173,6 +183,7 @@ impl Gateway {
             ledger: parts.ledger,
             refusals: Refusals::default(),
             default_run: parts.default_run,
+            jwt: parts.jwt,
             access: access.collect(),
             tasks: parts.tasks,
             main: parts.main,
@@ -323,47 +334,6 @@ impl Gateway {
                 "directory.refresh_failed: the ledger decides on every call all the same"
             );
         }
-    }
-}
-
-/// How much is under way that a shutdown waits for.
-#[derive(Default)]
-struct Counts {
-    requests: AtomicUsize,
-    calls: AtomicUsize,
-}
-
-/// What a shutdown waits for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Work {
-    /// A model call's request, until its answer begins.
-    Request,
-    /// An admitted call, until it is handed over to be settled.
-    Call,
-}
-
-impl Counts {
-    fn of(&self, work: Work) -> &AtomicUsize {
-        match work {
-            Work::Request => &self.requests,
-            Work::Call => &self.calls,
-        }
-    }
-}
-
-/// Something that a shutdown waits for, for as long as this lives.
-pub(crate) struct Busy(Arc<Gateway>, Work);
-
-impl Busy {
-    pub(crate) fn with(gateway: &Arc<Gateway>, work: Work) -> Self {
-        gateway.busy.of(work).fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(gateway), work)
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.busy.of(self.1).fetch_sub(1, Ordering::AcqRel);
     }
 }
 

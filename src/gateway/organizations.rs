@@ -12,7 +12,7 @@ use crate::domain::fault::{Code, Fault};
 use crate::domain::id::{CreditId, KeyId, OrchestratorKeyId, OrganizationId};
 use crate::domain::key::{NewKeySecret, NoRandomness};
 use crate::domain::money::Usd;
-use crate::domain::organization::{KeyLimits, KeyStatus, KeyTerms, SettingsPatch};
+use crate::domain::organization::{KeyLimits, KeyStatus, KeyTerms, SettingsPatch, client_identity};
 use crate::domain::usage::Tokens;
 use crate::ledger::Page;
 use crate::ledger::organizations::{
@@ -91,6 +91,14 @@ impl Gateway {
             return Err(Fault::new(Code::InvalidRequest, says).param("monthly_token_limit"));
         }
         self.check_models_of(&terms)?;
+        let identity = terms.client_identity.as_deref().map(|text| {
+            client_identity(text).ok_or_else(|| {
+                let says = "This is no name in a certificate: `san:dns:…`, `san:uri:…`, \
+                    `san:email:…` or `subject:…`.";
+                Fault::new(Code::InvalidRequest, says).param("client_identity")
+            })
+        });
+        let terms = KeyTerms { client_identity: identity.transpose()?, ..terms };
         let NewKeySecret { secret, hash, prefix } =
             NewKeySecret::inference().map_err(no_randomness)?;
         let new = NewKey { id: KeyId::generate(), organization, terms, limits, hash, prefix };

@@ -23,6 +23,7 @@ use crate::ledger::LedgerError;
 use crate::limits::Concurrency;
 use crate::limits::pace::Paced;
 
+use super::certificates::Certificates;
 use super::directory::{Directory, KnownRun, NotFound};
 
 /// An organization that this gateway has met.
@@ -51,6 +52,7 @@ pub(super) struct Payers {
     organizations: RwLock<HashMap<OrganizationId, Arc<KnownOrganization>>>,
     keys: RwLock<HashMap<KeyId, Arc<KnownKey>>>,
     secrets: RwLock<HashMap<TokenHash, KeyId>>,
+    certificates: Certificates,
 }
 
 impl KnownOrganization {
@@ -163,6 +165,42 @@ impl Directory {
             let payer = self.organization(snapshot.organization).await?;
             let key = self.meet_key(snapshot, payer);
             Ok(key.is_good(hash).then_some(key))
+        })
+        .await
+    }
+
+    /// The key that one of these names in a certificate stands for, and whether it is good. Names
+    /// that stand for none are asked about again after a while only: the certificate may be there
+    /// beside tokens, at every call.
+    ///
+    /// # Errors
+    /// If the ledger cannot answer.
+    pub async fn by_certificate(
+        &self,
+        names: &[String],
+    ) -> Result<Option<(Arc<KnownKey>, bool)>, NotFound> {
+        let seen = Certificates::hash(names);
+        let with_standing = |key: Arc<KnownKey>| {
+            let good = key.is_good(key.heard().hash);
+            (key, good)
+        };
+        let met = || {
+            let key = self.known_key(self.payers.certificates.key(seen)?)?;
+            Some(with_standing(key))
+        };
+        let known = || met().filter(|(_, good)| *good);
+        if let Some(known) = known() {
+            return Ok(Some(known));
+        }
+        if self.payers.certificates.is_fresh(seen) {
+            return Ok(met());
+        }
+        self.ask_for_stranger(None, known, async {
+            let found = self.ledger.find_key_by_identity(names).await?;
+            self.payers.certificates.note(seen, found.as_ref().map(|key| key.id));
+            let Some(snapshot) = found else { return Ok(None) };
+            let payer = self.organization(snapshot.organization).await?;
+            Ok(Some(with_standing(self.meet_key(snapshot, payer))))
         })
         .await
     }

@@ -1,6 +1,7 @@
 //! What the requests on a connection and its socket tell each other. Both live on one worker.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -8,9 +9,44 @@ use std::task::{Context, Poll, Waker};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use bytes::Bytes;
 
+/// A certificate that a client has shown and that was good then.
+pub struct Certificate {
+    names: Rc<[String]>,
+    check: RefCell<Box<dyn FnMut() -> Verdict>>,
+}
+
+/// What is thought of a certificate now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is good.
+    Good,
+    /// It has expired, or it was revoked.
+    Bad,
+}
+
+impl Certificate {
+    /// A certificate that is known by these names; `check` says whether it is still good.
+    pub fn new(names: Vec<String>, check: impl FnMut() -> Verdict + 'static) -> Self {
+        Self { names: names.into(), check: RefCell::new(Box::new(check)) }
+    }
+
+    /// Its names, as long as it is good.
+    pub fn names(&self) -> Option<&[String]> {
+        let verdict = (self.check.borrow_mut())();
+        (verdict == Verdict::Good).then_some(&*self.names)
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Certificate").field(&self.names).finish()
+    }
+}
+
 /// What is going on upon a connection.
 #[derive(Debug, Default)]
 pub struct Connection {
+    certificate: Option<Certificate>,
     begun: Cell<u64>,
     open: Cell<u32>,
     reading: Cell<u32>,
@@ -18,6 +54,16 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// A connection whose client has shown this.
+    pub fn of(certificate: Option<Certificate>) -> Self {
+        Self { certificate, ..Self::default() }
+    }
+
+    /// What its client has shown.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
+    }
+
     /// A request's head has come whole. It is being served until what this returns is dropped.
     pub fn begin(self: &Rc<Self>) -> Serving {
         self.begun.set(self.begun.get().wrapping_add(1));

@@ -14,6 +14,9 @@ use crate::gateway::prices::Refresher;
 use crate::ledger::Event;
 use crate::ledger::postgres::{PostgresLedger, listen};
 
+pub mod jwks;
+pub mod reload;
+
 /// How often refusals are written.
 const REFUSALS_EVERY: Duration = Duration::from_secs(1);
 /// How often the standing of runs with calls under way is read again.

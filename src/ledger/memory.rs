@@ -29,6 +29,7 @@ mod account;
 mod balances;
 mod used;
 mod shared;
+mod minted;
 mod organizations;
 mod people;
 mod totals;

@@ -206,6 +206,13 @@ pub trait Organizations: Send + Sync {
     /// The key of this secret, whatever its status.
     async fn find_key(&self, hash: TokenHash) -> Result<Option<KeySnapshot>, LedgerError>;
 
+    /// The key that the first of these names in a client's certificate stands for, unless it is
+    /// revoked.
+    async fn find_key_by_identity(
+        &self,
+        names: &[String],
+    ) -> Result<Option<KeySnapshot>, LedgerError>;
+
     /// The key of this id, in whatever organization.
     async fn find_key_by_id(&self, id: KeyId) -> Result<Option<KeySnapshot>, LedgerError>;
 

@@ -20,10 +20,12 @@ use tokio::net::TcpStream;
 
 use crate::config::Config;
 use crate::http::connection::{Connection, Served};
-use crate::limits::connections::Connections;
+use crate::limits::connections::{Connections, Place};
 
 use super::StartError;
+use super::io::Io;
 use super::socket::{Patience, Socket};
+use super::tls::Tls;
 
 /// How long a stopping server waits at least for clients that read their answers, in seconds. By
 /// then every call has ended.
@@ -56,11 +58,19 @@ pub(super) struct Door {
     patience: Patience,
     /// How long it waits for its connections once it is stopped, in seconds.
     stops_within: u64,
+    tls: Option<Arc<Tls>>,
 }
+
+/// A client who is let in, and from where.
+type LetIn = (Socket, Option<SocketAddr>);
 
 impl Door {
     /// The data plane's.
-    pub(super) fn of_data(listener: TcpListener, config: &Config) -> Result<Self, StartError> {
+    pub(super) fn of_data(
+        listener: TcpListener,
+        config: &Config,
+        tls: Option<Arc<Tls>>,
+    ) -> Result<Self, StartError> {
         let per_address = as_usize(config.clients.max_connections_per_address);
         let wanted = as_usize(config.clients.max_connections);
         // Every connection may have another one, to a provider, behind it.
@@ -74,21 +84,26 @@ impl Door {
                  few files (ulimit -n)"
             );
         }
-        let door = Self::new(listener, config, Connections::new(most, per_address))?;
+        let door = Self::new(listener, config, Connections::new(most, per_address), tls)?;
         let stops_within = config.shutdown_grace.as_secs().max(STOP_SECONDS);
         Ok(Self { stops_within, ..door })
     }
 
     /// The control plane's. Nobody on the data plane takes its places.
-    pub(super) fn of_control(listener: TcpListener, config: &Config) -> Result<Self, StartError> {
+    pub(super) fn of_control(
+        listener: TcpListener,
+        config: &Config,
+        tls: Option<Arc<Tls>>,
+    ) -> Result<Self, StartError> {
         let most = MAX_CONTROL_CONNECTIONS;
-        Self::new(listener, config, Connections::new(most, most))
+        Self::new(listener, config, Connections::new(most, most), tls)
     }
 
     fn new(
         listener: TcpListener,
         config: &Config,
         connections: Arc<Connections>,
+        tls: Option<Arc<Tls>>,
     ) -> Result<Self, StartError> {
         let address = listener.local_addr().map_err(StartError::Serve)?;
         let patience = Patience {
@@ -96,7 +111,7 @@ impl Door {
             idle: config.clients.idle_timeout,
             write: config.clients.write_timeout,
         };
-        Ok(Self { listener, address, connections, patience, stops_within: STOP_SECONDS })
+        Ok(Self { listener, address, connections, patience, stops_within: STOP_SECONDS, tls })
     }
 
     /// Serves what `configure` mounts.
@@ -105,24 +120,33 @@ impl Door {
         workers: usize,
         configure: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     ) -> Result<Server, StartError> {
-        let Self { listener, address, connections, patience, stops_within } = self;
+        let Self { listener, address, connections, patience, stops_within, tls } = self;
         let builder = Server::build();
         let stopping = builder.graceful_shutdown_signal();
         let turned_away = Arc::new(AtomicUsize::new(0));
         let factory = move || {
-            let (connections, turned_away) = (Arc::clone(&connections), Arc::clone(&turned_away));
+            let connections = Arc::clone(&connections);
+            let turned_away = Arc::clone(&turned_away);
+            let tls = tls.clone();
             let accept = fn_service(move |stream: TcpStream| {
-                let (connections, turned_away) =
-                    (Arc::clone(&connections), Arc::clone(&turned_away));
+                let connections = Arc::clone(&connections);
+                let turned_away = Arc::clone(&turned_away);
+                let tls = tls.clone();
                 async move {
-                    match let_in(stream, &connections, patience) {
-                        Ok(let_in) => Ok(let_in),
-                        Err(stream) => {
-                            // Boxed, so that no connection that is let in has room for it.
-                            Box::pin(turn_away(stream, &turned_away)).await;
-                            Err(DispatchError::Io(io::ErrorKind::ConnectionRefused.into()))
+                    let (place, peer) = place_of(&stream, &connections);
+                    // Boxed, so that no plain connection that is let in has room for the rest.
+                    let let_in = match (place, tls) {
+                        (Some(place), None) => {
+                            Ok((Socket::new(Io::Plain(stream), None, patience, place), peer))
                         }
-                    }
+                        (Some(place), Some(tls)) => {
+                            Box::pin(shake_hands(stream, place, peer, &tls, patience)).await
+                        }
+                        (None, tls) => {
+                            Err(Box::pin(turn_away(stream, tls.is_some(), &turned_away)).await)
+                        }
+                    };
+                    let_in.map_err(DispatchError::Io)
                 }
             });
             let app = App::new().configure(&configure).into_factory();
@@ -162,27 +186,40 @@ impl Door {
     }
 }
 
-/// Gives a connection its place, or the connection back.
-fn let_in(
-    stream: TcpStream,
+/// A connection's place, if there is one, and where the connection is from.
+fn place_of(
+    stream: &TcpStream,
     connections: &Arc<Connections>,
-    patience: Patience,
-) -> Result<(Socket, Option<SocketAddr>), TcpStream> {
+) -> (Option<Place>, Option<SocketAddr>) {
     let peer = stream.peer_addr().ok();
     let address = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-    let Some(place) = connections.enter(address) else { return Err(stream) };
     // Only a delay would come of it if this failed.
     let _delayed = stream.set_nodelay(true);
-    Ok((Socket::new(stream, patience, place), peer))
+    (connections.enter(address), peer)
+}
+
+/// A handshake has its place from the first byte on, and no more time than the head of a request.
+async fn shake_hands(
+    stream: TcpStream,
+    place: Place,
+    peer: Option<SocketAddr>,
+    tls: &Arc<Tls>,
+    patience: Patience,
+) -> io::Result<LetIn> {
+    let secured = tls.accept(stream, patience.head).await?;
+    let io = Io::secured(secured.stream);
+    Ok((Socket::new(io, secured.certificate, patience, place), peer))
 }
 
 /// Tells a client that there is no room, and waits a moment for him to read it: what he has sent
-/// would otherwise make the kernel reset the connection under the answer.
-async fn turn_away(mut stream: TcpStream, turned_away: &AtomicUsize) {
+/// would otherwise make the kernel reset the connection under the answer. Under TLS he could not
+/// be told without a handshake, which is more than somebody without a place gets.
+async fn turn_away(mut stream: TcpStream, tls: bool, turned_away: &AtomicUsize) -> io::Error {
+    let refused = io::ErrorKind::ConnectionRefused.into();
     metrics::counter!("rungate_connections_refused_total").increment(1);
     let add = |now: usize| (now < MAX_TURNED_AWAY).then_some(now + 1);
-    if turned_away.fetch_update(Ordering::AcqRel, Ordering::Acquire, add).is_err() {
-        return;
+    if tls || turned_away.fetch_update(Ordering::AcqRel, Ordering::Acquire, add).is_err() {
+        return refused;
     }
     let told = async {
         let mut unread = [0_u8; 4096];
@@ -192,6 +229,7 @@ async fn turn_away(mut stream: TcpStream, turned_away: &AtomicUsize) {
     };
     let _listened_or_not = tokio::time::timeout(DISCONNECT, told).await;
     turned_away.fetch_sub(1, Ordering::AcqRel);
+    refused
 }
 
 fn as_usize(count: u32) -> usize {

@@ -18,6 +18,7 @@ use crate::upstream::{Client, Trust};
 
 use super::StartError;
 use super::door::Door;
+use super::tls::Tls;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -90,6 +91,7 @@ pub(super) fn data_plane(
     listener: TcpListener,
     config: &Config,
     planes: &Planes,
+    tls: Option<Arc<Tls>>,
 ) -> Result<Server, StartError> {
     // Loaded once here, so that a missing root store stops the start and not the first call.
     let trust = Trust::of_system().map_err(StartError::Client)?;
@@ -99,7 +101,7 @@ pub(super) fn data_plane(
     let base_paths = config.base_paths.clone();
     let document = data::document(&gateway, manners, &base_paths);
     let bodies = Bodies::new(config.clients.max_bodies_bytes, max_body_bytes);
-    let door = Door::of_data(listener, config)?;
+    let door = Door::of_data(listener, config, tls)?;
     door.serve(config.workers, move |service| {
         let client = Client::new(trust.clone(), connect);
         let (gateway, bodies) = (Arc::clone(&gateway), Arc::clone(&bodies));
@@ -116,6 +118,7 @@ pub(super) fn control_plane(
     config: &Config,
     planes: &Planes,
     admin_token: Option<SecretString>,
+    tls: Option<Arc<Tls>>,
 ) -> Result<Server, StartError> {
     let operator = web::Data::new(operator::Operator {
         gateway: Arc::clone(&planes.gateway),
@@ -125,7 +128,7 @@ pub(super) fn control_plane(
         max_body_bytes: config.max_body_bytes,
         document: operator::document(planes.gateway.mode, planes.manners),
     });
-    Door::of_control(listener, config)?.serve(SIDE_WORKERS, move |service| {
+    Door::of_control(listener, config, tls)?.serve(SIDE_WORKERS, move |service| {
         service.app_data(operator.clone());
         operator::configure(service);
     })

@@ -15,9 +15,11 @@ use tokio_util::task::TaskTracker;
 use crate::catalog::{Catalog, CatalogError};
 use crate::config::Config;
 use crate::domain::id::RunId;
+use crate::gateway::jwt::Jwt;
 use crate::gateway::prices::Refresher;
 use crate::gateway::retry::Retries;
 use crate::gateway::{Gateway, Mode, OnCall, Parts, Policy};
+use crate::jobs::reload::Watched;
 use crate::ledger::memory::MemoryLedger;
 use crate::ledger::postgres::{OpenError, PostgresLedger};
 use crate::ledger::{Event, Ledger};
@@ -29,9 +31,14 @@ pub mod access;
 pub mod admin_token;
 pub mod listeners;
 mod door;
+mod io;
 mod socket;
+mod tls;
 pub mod private;
 pub mod shutdown;
+
+use admin_token::AdminToken;
+pub use tls::TlsError;
 
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +75,12 @@ pub enum StartError {
     /// The operator's token cannot be kept.
     #[error("DATA_DIR ({0:?}) cannot keep the admin token; set ADMIN_TOKEN")]
     AdminToken(PathBuf, #[source] std::io::Error),
+    /// The certificate of a listener, or what belongs to it, cannot be used.
+    #[error("the TLS of a listener cannot be set up")]
+    Tls(#[from] tls::TlsError),
+    /// The keys of signed tokens cannot be read.
+    #[error("JWT_JWKS_FILE cannot be used")]
+    Jwks(#[source] std::io::Error),
     /// The TLS roots cannot be loaded.
     #[error("the HTTP client cannot be set up; are ca-certificates installed?")]
     Client(#[source] NoRoots),
@@ -127,13 +140,12 @@ pub async fn start(
     let metrics = telemetry::metrics().map_err(|_| StartError::Metrics)?;
     let data = listeners::bind("LISTEN_ADDR", config.listen_addr)?;
     let admin = listeners::bind("ADMIN_LISTEN_ADDR", config.admin_listen_addr)?;
+    let mut secured = tls::Listeners::open(config)?;
     let simulator = listeners::simulator(config, mode)?;
     let access = access::of(config, mode, simulator.as_ref().map(|(address, _)| *address))?;
     let (tasks, jobs) = (TaskTracker::new(), TaskTracker::new());
-    let token = match mode {
-        Mode::Dev => admin_token::AdminToken::NotNeeded,
-        Mode::Serve => admin_token::load(config)?,
-    };
+    let token = operator_token(config, mode)?;
+    let jwt = signed_tokens(config, mode, &mut secured.watched)?;
     let books = open_books(config, mode).await?;
     let halt = CancellationToken::new();
     let gateway = Gateway::new(Parts {
@@ -144,6 +156,7 @@ pub async fn start(
         ledger: books.ledger,
         default_run: (mode == Mode::Dev).then(RunId::random),
         access,
+        jwt: jwt.clone(),
         tasks: tasks.clone(),
         main: tokio::runtime::Handle::current(),
         on_call,
@@ -151,22 +164,21 @@ pub async fn start(
     });
     let stop_jobs = CancellationToken::new();
     jobs::start(&gateway, books.inbox, &jobs, &stop_jobs);
+    jobs::reload::start(secured.watched, &jobs, &stop_jobs);
+    jobs::jwks::start(jwt.as_ref(), &jobs, &stop_jobs);
     if let Some(postgres) = &books.postgres {
         jobs::start_postgres(postgres, config.lease, books.events, &jobs, &stop_jobs);
     }
 
     refresh_prices(config, &gateway, &jobs, &stop_jobs)?;
     let cluster = books.cluster.map(Arc::new);
-    if let Some(cluster) = &cluster {
-        private::keep_running(cluster, &jobs, &stop_jobs);
-    }
-
+    cluster.iter().for_each(|cluster| private::keep_running(cluster, &jobs, &stop_jobs));
     let data_addr = data.local_addr().map_err(StartError::Serve)?;
     let admin_addr = admin.local_addr().map_err(StartError::Serve)?;
     let planes = listeners::Planes::new(&gateway, config.budget_status, metrics);
     let mut started = vec![
-        listeners::data_plane(data, config, &planes)?,
-        listeners::control_plane(admin, config, &planes, token.secret())?,
+        listeners::data_plane(data, config, &planes, secured.data)?,
+        listeners::control_plane(admin, config, &planes, token.secret(), secured.admin)?,
     ];
     started.extend(simulator.map(|(_, server)| server));
     let servers = started.iter().map(actix_web::dev::Server::handle).collect();
@@ -205,6 +217,28 @@ fn refresh_prices(
     let refresher = Refresher::new(gateway, client, config.price_refresh_factor, folder);
     jobs::start_prices(refresher, gateway, config.price_refresh, tasks, stop);
     Ok(())
+}
+
+/// A developer's gateway asks nobody who he is.
+fn operator_token(config: &Config, mode: Mode) -> Result<AdminToken, StartError> {
+    match mode {
+        Mode::Dev => Ok(AdminToken::NotNeeded),
+        Mode::Serve => admin_token::load(config),
+    }
+}
+
+/// What tells good signed tokens from bad ones. A developer's gateway looks at none.
+fn signed_tokens(
+    config: &Config,
+    mode: Mode,
+    watched: &mut Vec<Watched>,
+) -> Result<Option<Arc<Jwt>>, StartError> {
+    let settings = config.jwt.as_ref().filter(|_| mode == Mode::Serve);
+    let Some(jwt) = settings.map(|settings| Arc::new(Jwt::new(settings.clone()))) else {
+        return Ok(None);
+    };
+    watched.extend(jobs::jwks::file(&jwt).map_err(StartError::Jwks)?);
+    Ok(Some(jwt))
 }
 
 /// A developer's gateway has no credentials, so it is for this machine alone.

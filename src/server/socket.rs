@@ -11,11 +11,12 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use crate::http::connection::Connection;
+use crate::http::connection::{Certificate, Connection};
 use crate::limits::connections::Place;
+
+use super::io::Io;
 
 /// How much time a client has.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +40,7 @@ impl Patience {
 
 /// A client's socket.
 pub(super) struct Socket {
-    io: TcpStream,
+    io: Io,
     connection: Rc<Connection>,
     patience: Patience,
     clock: Pin<Box<Sleep>>,
@@ -47,16 +48,21 @@ pub(super) struct Socket {
     head: Option<(Instant, u64)>,
     /// When a request was last served or a byte last came, to a tick.
     active: Instant,
-    /// Since when nothing more can be written.
-    stuck: Option<Instant>,
+    /// Since when nothing more can be written, and what had been sent by then.
+    stuck: Option<(Instant, u64)>,
     _place: Place,
 }
 
 impl Socket {
-    pub(super) fn new(io: TcpStream, patience: Patience, place: Place) -> Self {
+    pub(super) fn new(
+        io: Io,
+        certificate: Option<Certificate>,
+        patience: Patience,
+        place: Place,
+    ) -> Self {
         Self {
             io,
-            connection: Rc::default(),
+            connection: Rc::new(Connection::of(certificate)),
             patience,
             clock: Box::pin(tokio::time::sleep(patience.tick())),
             head: None,
@@ -80,7 +86,8 @@ impl Socket {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             self.check_head(now)?;
-            if self.stuck.is_some_and(|since| now.duration_since(since) >= self.patience.write) {
+            if self.stuck.is_some_and(|(since, _)| now.duration_since(since) >= self.patience.write)
+            {
                 metrics::counter!("rungate_slow_clients_total", "kind" => "reader").increment(1);
                 return Err(io::ErrorKind::TimedOut.into());
             }
@@ -118,15 +125,30 @@ impl Socket {
     /// Leaves what comes where it is, but notices when the client hangs up. Otherwise the library
     /// would take in what is piped behind a request, and look at it over and over.
     fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut byte = [0_u8; 1];
-        match self.io.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
-            Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
-            Poll::Ready(Ok(_)) => self.connection.hold(cx.waker()),
+        match self.io.poll_hung_up(cx) {
+            Poll::Ready(Ok(true)) => return Poll::Ready(Ok(())),
+            Poll::Ready(Ok(false)) => self.connection.hold(cx.waker()),
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => {}
         }
         self.look(cx)?;
         Poll::Pending
+    }
+
+    /// Nothing can be written now. Under TLS some may have been sent all the same.
+    fn wait(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let sent = self.io.sent();
+        if self.stuck.is_none_or(|(_, before)| before != sent) {
+            self.stuck = Some((Instant::now(), sent));
+        }
+        self.look(cx)
+    }
+
+    /// Something was written.
+    fn go_on(&mut self) {
+        if self.stuck.take().is_some() {
+            self.connection.go_on();
+        }
     }
 }
 
@@ -166,14 +188,11 @@ impl AsyncWrite for Socket {
         let this = &mut *self;
         match Pin::new(&mut this.io).poll_write(cx, bytes) {
             Poll::Ready(written) => {
-                if this.stuck.take().is_some() {
-                    this.connection.go_on();
-                }
+                this.go_on();
                 Poll::Ready(written)
             }
             Poll::Pending => {
-                this.stuck.get_or_insert_with(Instant::now);
-                this.look(cx)?;
+                this.wait(cx)?;
                 Poll::Pending
             }
         }
@@ -181,7 +200,19 @@ impl AsyncWrite for Socket {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.look(cx)?;
-        Pin::new(&mut self.io).poll_flush(cx)
+        match Pin::new(&mut self.io).poll_flush(cx) {
+            // Under TLS what was written may still wait here.
+            Poll::Pending => {
+                self.wait(cx)?;
+                Poll::Pending
+            }
+            Poll::Ready(flushed) => {
+                if matches!(self.io, Io::Secured(_)) {
+                    self.go_on();
+                }
+                Poll::Ready(flushed)
+            }
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -198,7 +229,7 @@ mod tests {
     use std::task::{Wake, Waker};
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use crate::limits::connections::Connections;
 
@@ -215,7 +246,12 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (io, _) = listener.accept().await.unwrap();
         let place = Connections::new(1, 1).enter(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap();
-        (Socket::new(io, patience, place), client)
+        (Socket::new(Io::Plain(io), None, patience, place), client)
+    }
+
+    async fn readable(socket: &Socket) {
+        let Io::Plain(io) = &socket.io else { return };
+        io.readable().await.unwrap();
     }
 
     #[derive(Default)]
@@ -240,7 +276,7 @@ mod tests {
         let connection = Rc::clone(socket.connection());
         let serving = connection.begin();
         client.write_all(b"piped").await.unwrap();
-        socket.io.readable().await.unwrap();
+        readable(&socket).await;
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         for _ in 0..100 {
@@ -252,7 +288,7 @@ mod tests {
         assert!(matches!(poll_read(&mut socket, &waker), Poll::Ready(Ok(5))));
         drop(reading);
         client.write_all(b"more").await.unwrap();
-        socket.io.readable().await.unwrap();
+        readable(&socket).await;
         while poll_read(&mut socket, &waker).is_ready() {}
         drop(serving);
         assert_eq!(woken.0.load(Ordering::Acquire), 2);

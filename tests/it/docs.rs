@@ -151,7 +151,8 @@ fn env_example() -> String {
     );
     for setting in SETTINGS {
         let example = EXAMPLES.iter().find(|(name, _)| *name == setting.name);
-        let value = example.map_or(setting.default, |(_, value)| *value);
+        let none = (setting.default == "none").then_some("");
+        let value = example.map_or(none.unwrap_or(setting.default), |(_, value)| *value);
         let (name, default, meaning) = (setting.name, setting.default, setting.meaning);
         text.push_str(&format!("\n# {meaning}\n# default: {default}\n#{name}={value}\n"));
     }

@@ -23,6 +23,7 @@ pub(crate) mod fixture;
 mod attempts;
 mod money;
 mod registry;
+mod identity;
 pub(crate) mod shared;
 mod shared_workload;
 mod totals;
@@ -61,6 +62,7 @@ pub(crate) async fn check_all(make: impl AsyncFn() -> Arc<dyn Ledger>) {
     shared::check_an_organization_is_configured_first(make().await).await;
     shared::check_a_key_that_is_not_good_admits_nothing(make().await).await;
     shared::check_credits_are_what_was_put_in(make().await).await;
+    identity::check_a_certificates_name_stands_for_one_key(make().await).await;
     totals::check_everybodys_calls_are_summed(make().await).await;
     totals::check_a_time_begins_with_its_first_instant(make().await).await;
 }

@@ -39,5 +39,7 @@ mod tenancy;
 mod threats;
 mod fuzz;
 mod edge;
+mod tls;
+mod jwt;
 mod running;
 mod limits;

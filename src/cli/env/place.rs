@@ -71,7 +71,11 @@ pub(super) fn default(config: &Config, docker: bool) -> Result<DataPlane, Failur
         (reached.ip().to_string(), reached.to_string())
     };
     let hidden_from_docker = docker && listens.ip().is_loopback();
-    Ok(DataPlane { url: format!("http://{authority}"), host, hidden_from_docker })
+    Ok(DataPlane {
+        url: format!("{}://{authority}", config.data_scheme()),
+        host,
+        hidden_from_docker,
+    })
 }
 
 /// Whoever listens everywhere listens on loopback.

@@ -1,5 +1,6 @@
 //! The data plane: a fixed list of endpoints. What is not on it does not exist.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::http::header::{HeaderMap, UPGRADE};
@@ -14,6 +15,7 @@ use crate::limits::bodies::Bodies;
 use crate::protocol::style::Style;
 use crate::upstream::Client;
 
+use super::connection::Connection;
 use super::openapi::Document;
 use super::request_id::request_id;
 use super::respond::{self, Manners, guarded, refuse};
@@ -124,29 +126,40 @@ fn presented(request: &HttpRequest) -> Result<Presented, Fault> {
     let headers = request.headers();
     let mut shown =
         Presented { from: request.peer_addr().map(|peer| peer.ip()), ..Presented::default() };
-    let mut add = |credential: Credential| {
+    let mut signed = None;
+    let mut add = |credential: Credential, text: &str| {
         if !shown.credentials.contains(&credential) {
             shown.credentials.push(credential);
+            if matches!(credential, Credential::Signed(_)) {
+                signed = Some(text.to_owned());
+            }
         }
     };
     for value in headers.get_all("authorization") {
         match bearer(value.to_str().unwrap_or_default()) {
             Some("") => {}
-            Some(token) => add(Credential::parse(token)),
-            None => add(Credential::foreign(value.as_bytes())),
+            Some(token) => add(Credential::parse(token), token),
+            None => add(Credential::foreign(value.as_bytes()), ""),
         }
     }
     for name in ["x-api-key", "api-key"] {
         for value in headers.get_all(name) {
             match value.to_str().map(str::trim) {
                 Ok("") => {}
-                Ok(key) => add(Credential::parse(key)),
-                Err(_) => add(Credential::foreign(value.as_bytes())),
+                Ok(key) => add(Credential::parse(key), key),
+                Err(_) => add(Credential::foreign(value.as_bytes()), ""),
             }
         }
     }
     if let Some(token) = request.match_info().get("run_token") {
-        add(Credential::parse(token));
+        add(Credential::parse(token), token);
+    }
+    shown.signed = signed;
+    let connection = request.conn_data::<Rc<Connection>>();
+    if let Some(certificate) = connection.and_then(|connection| connection.certificate()) {
+        let names = certificate.names();
+        shown.certificate_is_bad = names.is_none();
+        shown.certificate_names = names.map(<[String]>::to_vec).unwrap_or_default();
     }
     shown.named_runs = run_headers(headers);
     shown.named_runs.extend(run_names(request)?);

@@ -101,35 +101,6 @@ impl Shared {
         Ok(())
     }
 
-    fn mint(&mut self, new: NewKey, now: DateTime<Utc>) -> Result<(), OrganizationsError> {
-        let NewKey { id, organization, terms, limits, hash, prefix } = new;
-        if !self.organizations.contains_key(&organization) {
-            return Err(OrganizationsError::NotFound);
-        }
-        if self.keys.contains_key(&id) || self.key_of(hash).is_some() {
-            return Err(OrganizationsError::Taken);
-        }
-        let daily = limits.daily_tokens.map(|tokens| Decimal::from(tokens.count()));
-        let tokens = Decimal::from(limits.monthly_tokens.count());
-        let wanted = [
-            (Unit::Tokens, Window::Day, daily),
-            (Unit::Tokens, Window::Month, Some(tokens)),
-            (Unit::Usd, Window::Lifetime, limits.lifetime_usd.map(Usd::decimal)),
-            (Unit::Usd, Window::Month, limits.monthly_usd.map(Usd::decimal)),
-        ];
-        let mut budgets = Vec::new();
-        for (unit, window, limit) in wanted {
-            let Some(limit) = limit else { continue };
-            budgets.push(self.open(id.uuid(), (Scope::Key, unit, window), limit));
-        }
-        budgets.sort_by_key(BudgetRef::rank);
-        let status = KeyStatus::Active;
-        let key = KeySnapshot { id, organization, terms, status, hash, budgets, version: 0 };
-        let (rotated_at, standings) = (None, Vec::new());
-        self.keys.insert(id, KeyRecord { key, prefix, created_at: now, rotated_at, standings });
-        Ok(())
-    }
-
     fn change_key(
         &mut self,
         (organization, id): (OrganizationId, KeyId),
@@ -264,6 +235,16 @@ impl Organizations for MemoryLedger {
 
     async fn find_key(&self, hash: TokenHash) -> Result<Option<KeySnapshot>, LedgerError> {
         Ok(self.on_shared(|shared, _| shared.key_of(hash).map(|record| record.key.clone())))
+    }
+
+    async fn find_key_by_identity(
+        &self,
+        names: &[String],
+    ) -> Result<Option<KeySnapshot>, LedgerError> {
+        Ok(self.on_shared(|shared, _| {
+            let of = |name: &String| shared.key_of_identity(name);
+            names.iter().find_map(of).map(|record| record.key.clone())
+        }))
     }
 
     async fn find_key_by_id(&self, id: KeyId) -> Result<Option<KeySnapshot>, LedgerError> {

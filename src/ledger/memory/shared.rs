@@ -111,6 +111,13 @@ impl Shared {
         self.keys.values().find(|record| record.key.hash == hash)
     }
 
+    pub(super) fn key_of_identity(&self, name: &str) -> Option<&KeyRecord> {
+        self.keys.values().find(|record| {
+            let named = record.key.terms.client_identity.as_deref() == Some(name);
+            named && record.key.status != KeyStatus::Revoked
+        })
+    }
+
     /// Gives a scope a budget.
     pub(super) fn open(
         &mut self,

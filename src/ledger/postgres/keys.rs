@@ -24,8 +24,8 @@ pub mod orchestrator;
 /// Makes a key.
 const MINT: &str = "INSERT INTO inference_keys (organization_id, id, name, secret_hash, prefix, \
     allowed_models, allowed_endpoints, rate_limit_rpm, max_concurrency, expires_at, require_run, \
-    rate_limit_rps, tokens_per_minute) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+    rate_limit_rps, tokens_per_minute, client_identity) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 
 macro_rules! select {
     ($rest:literal) => {
@@ -33,7 +33,7 @@ macro_rules! select {
             "SELECT k.organization_id, k.id, k.name, k.secret_hash, k.prefix, k.status, ",
             "k.allowed_models, k.allowed_endpoints, k.rate_limit_rpm, k.max_concurrency, ",
             "k.expires_at, k.require_run, k.version, k.created_at, k.rotated_at, ",
-            "k.rate_limit_rps, k.tokens_per_minute ",
+            "k.rate_limit_rps, k.tokens_per_minute, k.client_identity ",
             "FROM inference_keys k WHERE ",
             $rest
         )
@@ -41,6 +41,10 @@ macro_rules! select {
 }
 
 const BY_SECRET: &str = select!("k.secret_hash = $1");
+const BY_IDENTITY: &str = select!(
+    "k.client_identity = ANY ($1) AND k.status <> 'revoked' \
+     ORDER BY array_position($1, k.client_identity) LIMIT 1"
+);
 const BY_ID: &str = select!("k.id = $1");
 const OF_ORGANIZATION: &str = select!("k.organization_id = $1 AND k.id = $2");
 const LIST: &str = select!("k.organization_id = $1 AND k.id > $2 ORDER BY k.id LIMIT $3");
@@ -59,8 +63,18 @@ const SET_SECRET: &str = "UPDATE inference_keys SET secret_hash = $3, prefix = $
 const NOTIFY: &str = "SELECT pg_notify('rungate', 'key:' || $1)";
 
 /// Every statement above, for the test that prepares them.
-pub const ALL: [&str; 9] =
-    [MINT, BY_SECRET, BY_ID, OF_ORGANIZATION, LIST, LOCK, SET_STATUS, SET_SECRET, NOTIFY];
+pub const ALL: [&str; 10] = [
+    MINT,
+    BY_SECRET,
+    BY_IDENTITY,
+    BY_ID,
+    OF_ORGANIZATION,
+    LIST,
+    LOCK,
+    SET_STATUS,
+    SET_SECRET,
+    NOTIFY,
+];
 
 /// What may happen to a key.
 pub(super) enum Change {
@@ -86,6 +100,7 @@ pub(super) async fn mint(pool: &PgPool, new: NewKey) -> Result<KeyRecord, Organi
         .bind(terms.require_run)
         .bind(signed(terms.rate_limit_rps))
         .bind(signed(terms.tokens_per_minute))
+        .bind(terms.client_identity)
         .execute(&mut *transaction)
         .await?;
     let tokens = Decimal::from(limits.monthly_tokens.count());
@@ -112,6 +127,14 @@ pub(super) async fn by_secret(
     let asked = sqlx::query(BY_SECRET).bind(hash.as_bytes().as_slice());
     let found = with_standings(pool, asked.fetch_all(pool).await?).await?.pop();
     Ok(found.map(|record| record.key))
+}
+
+pub(super) async fn by_identity(
+    pool: &PgPool,
+    names: &[String],
+) -> Result<Option<KeySnapshot>, sqlx::Error> {
+    let rows = sqlx::query(BY_IDENTITY).bind(names).fetch_all(pool).await?;
+    Ok(with_standings(pool, rows).await?.pop().map(|record| record.key))
 }
 
 pub(super) async fn by_id(pool: &PgPool, id: KeyId) -> Result<Option<KeySnapshot>, sqlx::Error> {
@@ -206,6 +229,7 @@ fn read(row: &PgRow) -> Result<KeyRecord, sqlx::Error> {
         max_concurrency: count(9)?,
         expires_at: row.try_get(10)?,
         require_run: row.try_get(11)?,
+        client_identity: row.try_get(17)?,
     };
     let key = KeySnapshot {
         id: KeyId::from_uuid(row.try_get(1)?),

@@ -65,6 +65,13 @@ impl Organizations for PostgresLedger {
         within(ANSWER_TIMEOUT, keys::by_secret(&self.pool, hash)).await.map_err(unavailable)
     }
 
+    async fn find_key_by_identity(
+        &self,
+        names: &[String],
+    ) -> Result<Option<KeySnapshot>, LedgerError> {
+        within(ANSWER_TIMEOUT, keys::by_identity(&self.pool, names)).await.map_err(unavailable)
+    }
+
     async fn find_key_by_id(&self, id: KeyId) -> Result<Option<KeySnapshot>, LedgerError> {
         within(ANSWER_TIMEOUT, keys::by_id(&self.pool, id)).await.map_err(unavailable)
     }

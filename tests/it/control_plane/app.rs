@@ -108,6 +108,7 @@ impl App {
             catalog: Catalog::built_in().unwrap(),
             ledger,
             default_run: None,
+            jwt: None,
             access: Vec::new(),
             tasks: TaskTracker::new(),
             main: tokio::runtime::Handle::current(),

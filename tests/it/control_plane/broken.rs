@@ -154,6 +154,10 @@ impl Organizations for Broken {
         Err(gone())
     }
 
+    async fn find_key_by_identity(&self, _: &[String]) -> Result<Option<KeySnapshot>, LedgerError> {
+        Err(gone())
+    }
+
     async fn find_key_by_id(&self, _: KeyId) -> Result<Option<KeySnapshot>, LedgerError> {
         Err(gone())
     }

@@ -22,7 +22,10 @@ fn gateway(stage: &Stage) -> &Arc<Gateway> {
 
 /// An organization that pays, with limits.
 async fn organization(stage: &Stage, limits: Limits) -> OrganizationId {
-    let made = gateway(stage).create_organization("acme".to_owned()).await.unwrap();
+    let made = gateway(stage)
+        .create_organization(OrganizationId::generate(), "acme".to_owned())
+        .await
+        .unwrap();
     let id = made.organization.id;
     set(stage, id, limits).await;
     id

@@ -85,6 +85,11 @@ fn check(bytes: &[u8]) -> TestCaseResult {
             let plain = text.to_lowercase().replacen("urn:uuid:", "", 1);
             prop_assert_eq!(digits(&plain), digits(&id.to_string()));
         }
+        Credential::Signed(hash) => {
+            prop_assert_eq!(text.matches('.').count(), 2);
+            prop_assert!(text.len() <= 8192 && run.is_none());
+            prop_assert_eq!(hash, TokenHash::of(&text));
+        }
         Credential::Foreign(_) => {
             prop_assert!(run.is_none() || text.len() > 256, "{}", text);
             let ours = text.starts_with("rg-run-") || text.starts_with("rg-key-");

@@ -150,5 +150,5 @@ fn reader(
 /// The address that a line names.
 fn address(lines: &Receiver<String>, of: &str) -> Option<SocketAddr> {
     let line = lines.iter().find(|line| line.contains(of))?;
-    line.rsplit_once("http://")?.1.parse().ok()
+    line.rsplit_once("://")?.1.parse().ok()
 }

@@ -12,7 +12,7 @@ use rungate::config::LogFormat;
 use rungate::telemetry;
 
 /// How tokens of ours and keys of providers begin. Alone, or as the end of a word, that is none.
-const BEGINNINGS: [&str; 5] = ["rg-run-", "rg-adm-", "rg-key-", "rg-orc-", "sk-"];
+const BEGINNINGS: [&str; 6] = ["rg-run-", "rg-adm-", "rg-key-", "rg-orc-", "sk-", "eyJ"];
 /// What stands in the passwords and prompts of the tests; the last stands in most prompts.
 const WORDS: [&str; 3] = ["hunter2", "sentinel", "[[sim"];
 

@@ -16,6 +16,7 @@ use crate::domain::money::Usd;
 use crate::domain::organization::{KeyLimits, KeyStatus, KeyTerms};
 use crate::domain::usage::Tokens;
 use crate::http::operator::change::read_nothing;
+use crate::http::operator::credential::Caller;
 use crate::http::operator::exchange::Exchange;
 use crate::http::operator::fields::{Fields, MAX_COUNT};
 use crate::http::operator::members::{Kind, Member, Range, not_null, optional};
@@ -32,8 +33,15 @@ use super::settings::MAX_TOKENS;
 /// Most names in `allowed_models`.
 const MAX_MODELS: usize = 1_000;
 /// The endpoints that a key can be bound to. Each stands for its other paths too.
-const ENDPOINTS: [&str; 4] =
-    ["/v1/chat/completions", "/v1/embeddings", "/v1/messages", "/v1/responses"];
+const ENDPOINTS: [&str; 5] = [
+    "/v1/chat/completions",
+    "/v1/embeddings",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/responses",
+];
+/// Most bytes of a name in a certificate.
+const MAX_IDENTITY_BYTES: usize = 512;
 
 const POSITIVE: Kind = Kind::Count(Range::new(1, MAX_COUNT));
 const TOKENS: Kind = Kind::Count(Range::new(1, MAX_TOKENS));
@@ -53,6 +61,8 @@ pub(super) static NEW_FIELDS: &[Member] = &[
         )
     },
     optional("rate_limit_rpm", POSITIVE, "Most requests a minute, on each gateway."),
+    optional("rate_limit_rps", POSITIVE, "Most requests a second, on each gateway."),
+    optional("tokens_per_minute", POSITIVE, "Most tokens a minute, on each gateway."),
     optional("daily_token_limit", TOKENS, "Most tokens in a day (UTC)."),
     not_null("monthly_limit_usd", Kind::Usd, "Most dollars in a month (UTC)."),
     not_null("lifetime_limit_usd", Kind::Usd, "Most dollars over its lifetime."),
@@ -65,6 +75,13 @@ pub(super) static NEW_FIELDS: &[Member] = &[
     ),
     optional("expires_at", Kind::Instant, "When it stops being good by itself."),
     optional("require_run", Kind::Flag, "Whether each of its calls must name a run."),
+    not_null(
+        "client_identity",
+        Kind::Label(MAX_IDENTITY_BYTES),
+        "The name in a client certificate that is as good as its secret, as \
+         `san:dns:agent.example`. Names belong to all organizations, so only the operator gives \
+         them.",
+    ),
 ];
 
 /// An inference key.
@@ -77,6 +94,8 @@ pub(super) struct KeyView {
     key_prefix: String,
     monthly_token_limit: Option<Tokens>,
     rate_limit_rpm: Option<u32>,
+    rate_limit_rps: Option<u32>,
+    tokens_per_minute: Option<u32>,
     status: KeyStatus,
     /// What was used of `monthly_token_limit`.
     tokens_used_cycle: Tokens,
@@ -97,6 +116,7 @@ pub(super) struct KeyView {
     #[schemars(with = "Option<InstantText>")]
     expires_at: Option<String>,
     require_run: bool,
+    client_identity: Option<String>,
     #[schemars(with = "InstantText")]
     created_at: String,
     #[schemars(with = "Option<InstantText>")]
@@ -131,6 +151,8 @@ impl KeyView {
             key_prefix: prefix,
             monthly_token_limit: tokens(Window::Month).map(|found| count(found.balance.limit)),
             rate_limit_rpm: terms.rate_limit_rpm,
+            rate_limit_rps: terms.rate_limit_rps,
+            tokens_per_minute: terms.tokens_per_minute,
             status: key.status,
             tokens_used_cycle: tokens(Window::Month)
                 .map(|found| count(found.balance.spent))
@@ -146,6 +168,7 @@ impl KeyView {
             allowed_endpoints: terms.allowed_endpoints,
             expires_at: terms.expires_at.map(instant),
             require_run: terms.require_run,
+            client_identity: terms.client_identity,
             created_at: instant(created_at),
             rotated_at: rotated_at.map(instant),
         }
@@ -172,6 +195,9 @@ fn read_new(body: &str) -> Result<(KeyTerms, KeyLimits), Fault> {
         max_concurrency: fields.small_count("max_concurrency")?,
         expires_at: fields.instant("expires_at")?,
         require_run: fields.flag("require_run")?.unwrap_or(false),
+        rate_limit_rps: fields.small_count("rate_limit_rps")?,
+        tokens_per_minute: fields.small_count("tokens_per_minute")?,
+        client_identity: fields.label("client_identity", MAX_IDENTITY_BYTES)?,
     };
     let mut endpoints = terms.allowed_endpoints.iter().flatten();
     if endpoints.any(|endpoint| !ENDPOINTS.contains(&endpoint.as_str())) {
@@ -216,8 +242,12 @@ pub(super) async fn mint(
 ) -> HttpResponse {
     let exchange = Exchange::new(request, operator);
     let work = async {
-        let (_, body) = exchange.body(payload, Right::Manage).await?;
+        let (caller, body) = exchange.body(payload, Right::Manage).await?;
         let (terms, limits) = read_new(body.text()?)?;
+        if terms.client_identity.is_some() && !matches!(caller, Caller::Operator) {
+            let says = "Only the operator says which certificate stands for a key.";
+            return Err(Fault::new(Code::Forbidden, says).param("client_identity"));
+        }
         let organization = exchange.organization()?;
         let minted = exchange.operator.gateway.mint_key(organization, terms, limits).await?;
         exchange.json(StatusCode::CREATED, &MintedView::of(minted))

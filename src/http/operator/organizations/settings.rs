@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use crate::domain::budget::Scope;
 use crate::domain::fault::Fault;
 use crate::domain::id::OrganizationId;
+use crate::domain::limits::Limits;
 use crate::domain::money::Usd;
 use crate::domain::organization::{RunDefaults, SettingsPatch};
 use crate::domain::usage::Tokens;
@@ -62,6 +63,18 @@ pub(super) static SETTINGS_FIELDS: &[Member] = &[
         Kind::Object(DEFAULT_FIELDS),
         "What runs fall back to whose registration says nothing; as a whole.",
     ),
+    not_null(
+        "limits",
+        Kind::Object(LIMIT_FIELDS),
+        "How fast its calls may come, on each gateway; as a whole.",
+    ),
+];
+
+static LIMIT_FIELDS: &[Member] = &[
+    optional("rate_limit_rps", POSITIVE, "Most requests a second."),
+    optional("rate_limit_rpm", POSITIVE, "Most requests a minute."),
+    optional("tokens_per_minute", POSITIVE, "Most tokens a minute."),
+    optional("max_concurrency", POSITIVE, "Most calls at once."),
 ];
 
 static DEFAULT_FIELDS: &[Member] = &[
@@ -120,6 +133,17 @@ pub(super) struct SettingsView {
     month_reserved_usd: Option<String>,
     service_tier: String,
     run_defaults: DefaultsView,
+    limits: LimitsView,
+}
+
+/// How fast an organization's calls may come, on each gateway.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "OrganizationLimits")]
+struct LimitsView {
+    rate_limit_rps: Option<u32>,
+    rate_limit_rpm: Option<u32>,
+    tokens_per_minute: Option<u32>,
+    max_concurrency: Option<u32>,
 }
 
 #[derive(JsonSchema, Serialize)]
@@ -175,6 +199,12 @@ impl SettingsView {
                 requests_per_minute: defaults.requests_per_minute,
                 max_output_tokens_per_call: defaults.max_output_tokens_per_call,
             },
+            limits: LimitsView {
+                rate_limit_rps: set.limits.requests_per_second,
+                rate_limit_rpm: set.limits.requests_per_minute,
+                tokens_per_minute: set.limits.tokens_per_minute,
+                max_concurrency: set.limits.max_concurrency,
+            },
         }
     }
 }
@@ -209,12 +239,23 @@ fn read_settings(body: &str) -> Result<SettingsPatch, Fault> {
     let limit = limit.transpose();
     let limit = limit.map_err(|error| fields.wrong("monthly_cost_limit_cents", error))?;
     let defaults = fields.object("run_defaults", DEFAULT_FIELDS)?;
+    let limits = fields.object("limits", LIMIT_FIELDS)?;
     Ok(SettingsPatch {
         monthly_cost_limit: limit,
         reset_circuit: fields.flag("reset_circuit")?.unwrap_or(false),
         eu_only: fields.flag("eu_only")?,
         service_tier: fields.label("service_tier", MAX_TIER_BYTES)?,
         defaults: defaults.as_ref().map(read_defaults).transpose()?,
+        limits: limits.as_ref().map(read_limits).transpose()?,
+    })
+}
+
+fn read_limits(fields: &Fields<'_>) -> Result<Limits, Fault> {
+    Ok(Limits {
+        requests_per_second: fields.small_count("rate_limit_rps")?,
+        requests_per_minute: fields.small_count("rate_limit_rpm")?,
+        tokens_per_minute: fields.small_count("tokens_per_minute")?,
+        max_concurrency: fields.small_count("max_concurrency")?,
     })
 }
 

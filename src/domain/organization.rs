@@ -246,7 +246,7 @@ pub const fn spent_code(scope: Scope, unit: Unit) -> Code {
 }
 
 /// Most bytes of a name in a client's certificate.
-const MAX_IDENTITY_BYTES: usize = 512;
+pub const MAX_IDENTITY_BYTES: usize = 512;
 
 /// Reads a name in a client's certificate: `san:dns:…`, `san:uri:…`, `san:email:…`, or
 /// `subject:CN=…,O=…` as RFC 4514 writes it. Names of hosts are the same in any case.

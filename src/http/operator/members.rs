@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::domain::organization::MAX_IDENTITY_BYTES;
 use crate::domain::run::RunState;
 use crate::protocol::translate::forced::{PARAMETERS, Values};
 use crate::providers::REGISTRY;
@@ -35,6 +36,8 @@ pub(super) enum Kind {
     Label(usize),
     /// What somebody signs in with, in at most so many bytes.
     SignIn(usize),
+    /// A name in a client's certificate.
+    CertificateName,
     /// A secret of between so many characters and so many bytes.
     Password(usize, usize),
     /// Some of these words.
@@ -123,6 +126,11 @@ impl Kind {
                 json!({"type": "array", "items": name, "minItems": 1, "maxItems": most})
             }
             Self::Label(most) => json!({"type": "string", "minLength": 1, "maxLength": most}),
+            Self::CertificateName => json!({
+                "type": "string",
+                "pattern": "^(san:(dns|uri|email)|subject):[^\\u0000-\\u001f\\u007f-\\u009f]+$",
+                "maxLength": MAX_IDENTITY_BYTES,
+            }),
             Self::SignIn(most) => {
                 json!({"type": "string", "pattern": "^[A-Za-z0-9._@+-]+$", "maxLength": most})
             }

@@ -13,7 +13,7 @@ use crate::domain::budget::{Unit, Window};
 use crate::domain::fault::{Code, Fault};
 use crate::domain::id::KeyId;
 use crate::domain::money::Usd;
-use crate::domain::organization::{KeyLimits, KeyStatus, KeyTerms};
+use crate::domain::organization::{KeyLimits, KeyStatus, KeyTerms, MAX_IDENTITY_BYTES};
 use crate::domain::usage::Tokens;
 use crate::http::operator::change::read_nothing;
 use crate::http::operator::credential::Caller;
@@ -40,8 +40,6 @@ const ENDPOINTS: [&str; 5] = [
     "/v1/messages/count_tokens",
     "/v1/responses",
 ];
-/// Most bytes of a name in a certificate.
-const MAX_IDENTITY_BYTES: usize = 512;
 
 const POSITIVE: Kind = Kind::Count(Range::new(1, MAX_COUNT));
 const TOKENS: Kind = Kind::Count(Range::new(1, MAX_TOKENS));
@@ -75,9 +73,9 @@ pub(super) static NEW_FIELDS: &[Member] = &[
     ),
     optional("expires_at", Kind::Instant, "When it stops being good by itself."),
     optional("require_run", Kind::Flag, "Whether each of its calls must name a run."),
-    not_null(
+    optional(
         "client_identity",
-        Kind::Label(MAX_IDENTITY_BYTES),
+        Kind::CertificateName,
         "The name in a client certificate that is as good as its secret, as \
          `san:dns:agent.example`. Names belong to all organizations, so only the operator gives \
          them.",

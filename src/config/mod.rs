@@ -120,6 +120,7 @@ pub struct Config {
     pub max_concurrency_per_run: u32,
     pub rates: RateLimits,
     pub lease: Duration,
+    pub calls_retention_days: Option<u32>,
     pub budget_status: u16,
     pub unknown_usage: UnknownUsage,
     pub upstream_timeout: Duration,
@@ -188,6 +189,7 @@ impl Config {
             max_concurrency_per_run: read.count("MAX_CONCURRENCY_PER_RUN", 64),
             rates: read.rates(),
             lease: read.seconds("LEASE_SECONDS", 15, 2),
+            calls_retention_days: read.retention("CALLS_RETENTION_DAYS"),
             budget_status: read.parsed("BUDGET_STATUS", 402, "402, 403 or 429", |text| {
                 text.parse().ok().filter(|status| [402, 403, 429].contains(status))
             }),

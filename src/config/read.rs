@@ -92,6 +92,15 @@ impl Reader<'_> {
         Duration::from_secs(self.number(name, default, least, 86_400))
     }
 
+    /// A number of days; `None` for ever. Reports of the last month look at single calls.
+    pub(super) fn retention(&mut self, name: &str) -> Option<u32> {
+        let right = "0, or a whole number from 31 to 36500";
+        let days = self.parsed(name, 0, right, |text| {
+            text.parse().ok().filter(|days| *days == 0 || (31..=36_500).contains(days))
+        });
+        (days > 0).then_some(days)
+    }
+
     pub(super) fn size(&mut self, name: &str, default: usize) -> usize {
         usize::try_from(self.number(name, default as u64, 1024, 1 << 32)).unwrap_or(default)
     }

@@ -18,7 +18,7 @@ const fn setting(name: &'static str, default: &'static str, meaning: &'static st
 }
 
 /// Every setting but those of the providers, in the order of the documentation.
-pub const SETTINGS: [Setting; 61] = [
+pub const SETTINGS: [Setting; 62] = [
     setting("LISTEN_ADDR", "127.0.0.1:8080", "data plane: what sandboxes reach"),
     setting(
         "ADMIN_LISTEN_ADDR",
@@ -143,6 +143,11 @@ pub const SETTINGS: [Setting; 61] = [
         "requests a minute of one run or key to endpoints, as in `/v1/messages=60`, by commas",
     ),
     setting("LEASE_SECONDS", "15", "how soon a dead gateway's calls are swept"),
+    setting(
+        "CALLS_RETENTION_DAYS",
+        "0",
+        "a month's calls leave `calls` when all are that old, 31 at least; 0 keeps them for ever",
+    ),
     setting("BUDGET_STATUS", "402", "status of a spent cap: 402, 403 or 429"),
     setting(
         "UNKNOWN_USAGE",

@@ -1,9 +1,10 @@
 //! What was used over a time, by everybody.
 
+use chrono::SecondsFormat;
 use rust_decimal::Decimal;
 
 use crate::domain::fault::{Code, Fault};
-use crate::ledger::{LedgerError, Sums, TotalsQuery};
+use crate::ledger::{LedgerError, Sums, TotalsQuery, UsageQuery, UsageRow};
 
 use super::runs::Rows;
 use super::{Gateway, unavailable};
@@ -38,6 +39,27 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// Sums over the ended calls of an organization, as [`Gateway::totals`] has them of all.
+    ///
+    /// # Errors
+    /// 404 if there is no such organization; 400 if there is more than can be summed up in time, or
+    /// a time is asked for whose calls are not kept one by one.
+    pub async fn organization_usage(&self, mut query: UsageQuery) -> Result<Rows<UsageRow>, Fault> {
+        let known = self.ledger.find_organization(query.organization).await;
+        known.map_err(unavailable)?.ok_or_else(|| {
+            Fault::new(Code::NotFound, "There is no such organization, or no such object in it.")
+        })?;
+        let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+        query.limit = query.limit.saturating_add(1);
+        let _place = self.sums.acquire().await;
+        let mut rows = self.ledger.usage(&query).await.map_err(fault)?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        Ok(Rows { rows, more })
+    }
+}
+
 /// Where the page after these groups begins.
 pub fn rank_and_name(query: &TotalsQuery, last: &(String, Sums)) -> (Decimal, String) {
     (query.group_by.rank(last.1.cost), last.0.clone())
@@ -49,6 +71,15 @@ fn fault(error: LedgerError) -> Fault {
             Code::InvalidRequest,
             "There are more calls between from and to than can be summed up in one request. Ask \
              for a shorter time.",
+        )
+        .param("from"),
+        LedgerError::Retired(kept_from) => Fault::new(
+            Code::InvalidRequest,
+            format!(
+                "Calls of before {} are not all kept one by one any more. Ask for whole days in \
+                 UTC, and not by run, or for a later time.",
+                kept_from.to_rfc3339_opts(SecondsFormat::Micros, true)
+            ),
         )
         .param("from"),
         LedgerError::Unavailable(_) | LedgerError::Backlog | LedgerError::Lapsed => {

@@ -9,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::gateway::prices::Refresher;
 use crate::ledger::Event;
@@ -25,6 +26,10 @@ const REREAD_EVERY: Duration = Duration::from_secs(2);
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// How often reservations in our own name are looked through.
 const ORPHANS_EVERY: Duration = Duration::from_secs(5);
+/// How often settled calls are folded into sums by day. Reads add what is not folded yet.
+const FOLD_EVERY: Duration = Duration::from_secs(10);
+/// How often the partitions of calls are looked at.
+const PARTITIONS_EVERY: Duration = Duration::from_secs(600);
 /// How often a lease is renewed within its length.
 const RENEWALS_PER_LEASE: u32 = 5;
 /// How often dead gateways are looked for within a lease.
@@ -63,11 +68,12 @@ pub fn start(
 /// Starts the jobs of a gateway whose ledger is Postgres.
 pub fn start_postgres(
     ledger: &Arc<PostgresLedger>,
-    lease: Duration,
+    config: &Config,
     events: mpsc::UnboundedSender<Event>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) {
+    let (lease, retention_days) = (config.lease, config.calls_retention_days);
     tasks.spawn(listen(ledger.pool().clone(), events, stop.clone()));
     let renewing = Arc::clone(ledger);
     every(lease / RENEWALS_PER_LEASE, tasks, stop, move || renew(Arc::clone(&renewing)));
@@ -75,6 +81,12 @@ pub fn start_postgres(
     every(lease / SWEEPS_PER_LEASE, tasks, stop, move || sweep(Arc::clone(&sweeping)));
     let releasing = Arc::clone(ledger);
     every(ORPHANS_EVERY, tasks, stop, move || release_orphans(Arc::clone(&releasing)));
+    let folding = Arc::clone(ledger);
+    every(FOLD_EVERY, tasks, stop, move || fold(Arc::clone(&folding)));
+    let keeping = Arc::clone(ledger);
+    every(PARTITIONS_EVERY, tasks, stop, move || {
+        keep_partitions(Arc::clone(&keeping), retention_days)
+    });
 }
 
 /// Starts asking providers for their prices.
@@ -143,6 +155,31 @@ async fn release_orphans(ledger: Arc<PostgresLedger>) {
         ),
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "orphans.failed");
+        }
+    }
+}
+
+async fn fold(ledger: Arc<PostgresLedger>) {
+    if let Err(error) = ledger.fold().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "usage.fold_failed");
+    }
+}
+
+async fn keep_partitions(ledger: Arc<PostgresLedger>, retention_days: Option<u32>) {
+    match ledger.keep_partitions(retention_days).await {
+        Ok(kept) => {
+            for table in kept.retired {
+                tracing::info!(
+                    table,
+                    "partitions.retired: the calls of a month are no longer in the ledger's table"
+                );
+            }
+        }
+        Err(error) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "partitions.failed: tried again in a while"
+            );
         }
     }
 }

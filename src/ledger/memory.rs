@@ -22,7 +22,7 @@ use super::grant::{Grant, Settle};
 use super::queue::{RunQueue, Turn};
 use super::{
     CallRecord, Close, Event, Ledger, LedgerError, Page, Registered, RunKey, RunRecord, RunsError,
-    Settlement, Totals, TotalsQuery,
+    Settlement, Totals, TotalsQuery, UsageQuery, UsageRow,
 };
 
 mod account;
@@ -345,6 +345,12 @@ impl Ledger for MemoryLedger {
     async fn totals(&self, query: &TotalsQuery) -> Result<Totals, LedgerError> {
         let state = self.books.state.lock();
         Ok(totals::of(state.runs.values().chain(state.key_calls.values()), query))
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, LedgerError> {
+        let state = self.books.state.lock();
+        let accounts = state.runs.values().chain(state.key_calls.values());
+        Ok(totals::of_organization(accounts, query, |key| state.shared.name_of(key)))
     }
 
     async fn count_refusals(

@@ -24,6 +24,7 @@ use crate::domain::settlement::{Charge, CostSource};
 pub mod queue;
 pub mod grant;
 pub mod totals;
+pub mod usage;
 pub mod organizations;
 pub mod members;
 pub mod audit;
@@ -36,6 +37,7 @@ pub use members::Members;
 pub use organizations::Organizations;
 use queue::Turn;
 pub use totals::{GroupBy, Sums, Totals, TotalsQuery};
+pub use usage::{UsageBy, UsageQuery, UsageRow};
 
 /// The ledger cannot answer. Nothing was reserved, or it will be released.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,9 @@ pub enum LedgerError {
     /// There is more to read than can be read in the time that a statement may take.
     #[error("the question takes too long to answer")]
     TooMuch,
+    /// Calls of before this instant are not all kept as rows, and rows are needed for the answer.
+    #[error("calls of before {0} are not kept one by one")]
+    Retired(DateTime<Utc>),
 }
 
 /// What a reservation became.
@@ -202,6 +207,8 @@ pub struct CallRecord {
     pub id: ReservationId,
     /// The request it served.
     pub request_id: String,
+    /// The inference key it was made with, if any.
+    pub key: Option<KeyId>,
     /// The run's attempt.
     pub attempt: Attempt,
     /// The model's name in the catalogue.
@@ -306,6 +313,9 @@ pub trait Ledger: Organizations + Members + AuditLog {
 
     /// Sums over everybody's ended calls.
     async fn totals(&self, query: &TotalsQuery) -> Result<Totals, LedgerError>;
+
+    /// Sums over an organization's ended calls.
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, LedgerError>;
 
     /// Adds to the counts of a run's refusals.
     async fn count_refusals(

@@ -167,7 +167,7 @@ pub async fn start(
     jobs::reload::start(secured.watched, &jobs, &stop_jobs);
     jobs::jwks::start(jwt.as_ref(), &jobs, &stop_jobs);
     if let Some(postgres) = &books.postgres {
-        jobs::start_postgres(postgres, config.lease, books.events, &jobs, &stop_jobs);
+        jobs::start_postgres(postgres, config, books.events, &jobs, &stop_jobs);
     }
 
     refresh_prices(config, &gateway, &jobs, &stop_jobs)?;

@@ -64,6 +64,7 @@ pub(crate) async fn check_all(make: impl AsyncFn() -> Arc<dyn Ledger>) {
     shared::check_credits_are_what_was_put_in(make().await).await;
     identity::check_a_certificates_name_stands_for_one_key(make().await).await;
     totals::check_everybodys_calls_are_summed(make().await).await;
+    totals::check_an_organizations_calls_are_summed(make().await).await;
     totals::check_a_time_begins_with_its_first_instant(make().await).await;
 }
 

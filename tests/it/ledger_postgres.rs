@@ -10,8 +10,8 @@ use rungate::domain::run::RunState;
 use rungate::domain::settlement::CostSource;
 use rungate::ledger::memory::MemoryLedger;
 use rungate::ledger::postgres::{
-    PostgresLedger, audit, check, credits, keys, members, organizations, statements, totals,
-    windows,
+    PostgresLedger, audit, check, credits, keys, members, organizations, partitions, statements,
+    totals, usage, used, windows,
 };
 use rungate::ledger::{GroupBy, Ledger, LedgerError, TotalsQuery};
 use sqlx::Executor as _;
@@ -37,7 +37,8 @@ async fn every_statement_fits_the_schema() {
     let of_organizations = organizations::ALL.into_iter().chain(keys::ALL).chain(credits::ALL);
     let of_people = members::ALL.into_iter().chain(audit::ALL);
     let of_windows = keys::orchestrator::ALL.into_iter().chain(windows::ALL).chain(of_people);
-    let all = statements::ALL.into_iter().chain(totals::ALL);
+    let of_usage = usage::ALL.into_iter().chain(used::ALL).chain(partitions::ALL);
+    let all = statements::ALL.into_iter().chain(totals::ALL).chain(of_usage);
     for statement in all.chain(of_organizations).chain(of_windows) {
         let prepared = (&mut connection).prepare(sqlx::SqlStr::from_static(statement)).await;
         prepared.unwrap_or_else(|error| panic!("{statement}\n{error}"));

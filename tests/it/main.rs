@@ -20,6 +20,7 @@ mod responses;
 mod ledger_contract;
 mod ledger_postgres;
 mod ledger_windows;
+mod usage;
 mod data_plane;
 mod providers;
 mod control_plane;

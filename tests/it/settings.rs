@@ -70,6 +70,21 @@ fn everything_that_is_wrong_is_reported_together() {
 }
 
 #[test]
+fn calls_are_kept_for_a_month_at_least_or_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    for (days, wrong) in [("0", false), ("31", false), ("30", true), ("36501", true), ("-1", true)]
+    {
+        let settings = [("CALLS_RETENTION_DAYS", days.as_bytes())];
+        let output = rungate(folder.path(), "check-config", &settings);
+        let says = format!(
+            "CALLS_RETENTION_DAYS: \"{days}\" is not 0, or a whole number from 31 to 36500\n"
+        );
+        assert_eq!(text(&output.stderr).contains(&says), wrong, "{output:?}");
+        assert_eq!(output.status.success(), !wrong, "{output:?}");
+    }
+}
+
+#[test]
 fn a_file_of_settings_is_read_from_the_working_directory_alone() {
     let folder = tempfile::tempdir().unwrap();
     let inner = folder.path().join("inner");

@@ -107,6 +107,10 @@ impl Shared {
         Ok(())
     }
 
+    pub(super) fn name_of(&self, key: KeyId) -> Option<String> {
+        self.keys.get(&key).map(|record| record.key.terms.name.clone())
+    }
+
     pub(super) fn key_of(&self, hash: TokenHash) -> Option<&KeyRecord> {
         self.keys.values().find(|record| record.key.hash == hash)
     }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::id::KeyId;
 use crate::domain::settlement::CostSource;
 
 use super::super::CallRecord;
 use super::super::totals::{GroupBy, Sums, Totals, TotalsQuery};
+use super::super::usage::{NONE, UsageBy, UsageQuery, UsageRow};
 use super::account::Account;
 use super::used::sum;
 
@@ -38,6 +40,44 @@ pub(super) fn of<'a>(accounts: impl Iterator<Item = &'a Account>, query: &Totals
     }
     groups.truncate(usize::try_from(query.limit).unwrap_or(usize::MAX));
     Totals { groups, total }
+}
+
+/// The sums that `query` asks for. Keys are named by `name_of`.
+pub(super) fn of_organization<'a>(
+    accounts: impl Iterator<Item = &'a Account>,
+    query: &UsageQuery,
+    name_of: impl Fn(KeyId) -> Option<String>,
+) -> Vec<UsageRow> {
+    let mut groups: BTreeMap<(String, String), (Option<KeyId>, Sums)> = BTreeMap::new();
+    for account in accounts.filter(|account| account.organization() == query.organization) {
+        for call in account.kept() {
+            let in_time = (query.from..query.to).contains(&call.created_at);
+            if !in_time || call.charge.source == CostSource::None {
+                continue;
+            }
+            let group = match query.group_by {
+                UsageBy::Model => format!("{}/{}", call.provider, call.model),
+                UsageBy::Key => call.key.map_or_else(|| NONE.to_owned(), |key| key.to_string()),
+                UsageBy::Run => account.name(),
+                UsageBy::Provider => call.provider.clone(),
+                UsageBy::Day => call.created_at.format("%Y-%m-%d").to_string(),
+            };
+            let (of_key, sums) = groups.entry((group, call.provider.clone())).or_default();
+            *of_key = call.key.filter(|_| query.group_by == UsageBy::Key);
+            count(sums, call);
+        }
+    }
+    groups
+        .into_iter()
+        .filter(|(at, _)| query.after.as_ref().is_none_or(|after| at > after))
+        .take(usize::try_from(query.limit).unwrap_or(usize::MAX))
+        .map(|((group, provider), (key, sums))| UsageRow {
+            group,
+            name: key.and_then(&name_of),
+            provider,
+            sums,
+        })
+        .collect()
 }
 
 fn count(sums: &mut Sums, call: &CallRecord) {

@@ -76,6 +76,10 @@ pub async fn check(pool: &PgPool) -> Result<Report, sqlx::Error> {
             (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         report.findings.push(Finding(format!("{kind} {id} {what}")));
     }
+    for row in sqlx::query(statements::CHECK_USAGE).fetch_all(&mut *view).await? {
+        let (organization, what): (Uuid, String) = (row.try_get(0)?, row.try_get(1)?);
+        report.findings.push(Finding(format!("organization {organization}: {what}")));
+    }
     view.rollback().await?;
     Ok(report)
 }

@@ -28,7 +28,7 @@ use super::grant::{Grant, Settle};
 use super::queue::{RunQueue, Turn};
 use super::{
     CallRecord, Close, Ledger, LedgerError, Page, Registered, RunKey, RunRecord, RunsError,
-    Settlement, Totals, TotalsQuery,
+    Settlement, Totals, TotalsQuery, UsageQuery, UsageRow,
 };
 
 mod admit;
@@ -47,6 +47,9 @@ mod settle;
 mod step;
 pub mod statements;
 pub mod totals;
+pub mod used;
+pub mod usage;
+pub mod partitions;
 pub mod windows;
 pub mod organizations;
 pub mod keys;
@@ -57,6 +60,7 @@ pub mod audit;
 pub use check::{Finding, Report, check};
 pub use lease::{Lease, Swept};
 pub use listen::listen;
+pub use partitions::{Folded, Kept};
 
 /// The longest that Postgres works on one statement of the ledger.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(4);
@@ -136,6 +140,8 @@ pub fn connect_options(url: &str) -> Result<PgConnectOptions, OpenError> {
         ("idle_in_transaction_session_timeout", "10000".to_owned()),
         ("timezone", "UTC".to_owned()),
         ("jit", "off".to_owned()),
+        // To start workers takes longer than anything here, and they would be in the calls' way.
+        ("max_parallel_workers_per_gather", "0".to_owned()),
     ]))
 }
 
@@ -350,6 +356,10 @@ impl Ledger for PostgresLedger {
 
     async fn totals(&self, query: &TotalsQuery) -> Result<Totals, LedgerError> {
         totals::totals(&self.pool, query).await
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, LedgerError> {
+        usage::usage(&self.pool, query).await
     }
 
     async fn count_refusals(

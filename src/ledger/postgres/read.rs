@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::domain::budget::{Balance, BudgetRef, Unit};
 use crate::domain::control::{AttemptBudget, RunControl};
-use crate::domain::id::{Attempt, BudgetId, OrganizationId, ReservationId, RunId};
+use crate::domain::id::{Attempt, BudgetId, KeyId, OrganizationId, ReservationId, RunId};
 use crate::domain::key::TokenHash;
 use crate::domain::money::{Usd, add_exact};
 use crate::domain::run::{OnCap, RunSnapshot, RunStanding, RunState, RunTerms};
@@ -333,9 +333,10 @@ fn read_call(row: &PgRow) -> Result<CallRecord, sqlx::Error> {
     Ok(CallRecord {
         id: ReservationId::from_uuid(row.try_get(0)?),
         request_id: row.try_get(1)?,
+        key: row.try_get::<Option<uuid::Uuid>, _>(20)?.map(KeyId::from_uuid),
         attempt: attempt.ok_or_else(|| unreadable("attempt"))?,
         model: row.try_get(3)?,
-        requested_model: row.try_get(20)?,
+        requested_model: row.try_get(21)?,
         provider: row.try_get(4)?,
         endpoint: row.try_get(5)?,
         price_version: row.try_get(6)?,

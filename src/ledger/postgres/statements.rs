@@ -108,13 +108,18 @@ pub const IN_FLIGHT: &str = "SELECT run_id, attempt, count(*) FROM reservations 
 
 /// What runs used, by model and source: over all attempts, or in the current one if each has its
 /// own budget.
-pub const USED: &str = "SELECT c.run_id, c.model, c.cost_source, count(*), \
-    sum(c.uncached_input_tokens + c.cached_input_tokens + c.cache_write_tokens)::bigint, \
-    sum(c.cached_input_tokens)::bigint, sum(c.output_tokens)::bigint, sum(c.cost_usd) \
-    FROM calls c JOIN runs r ON r.id = c.run_id \
-    WHERE c.run_id = ANY ($1) AND c.cost_source <> 'none' \
-    AND (r.attempt_budget = 'shared' OR c.attempt = r.attempt) \
-    GROUP BY c.run_id, c.model, c.cost_source ORDER BY c.run_id, c.model, c.cost_source";
+pub const USED: &str = "SELECT u.run_id, u.model, u.cost_source, sum(u.calls)::bigint, \
+        sum(u.input)::bigint, sum(u.cached)::bigint, sum(u.output)::bigint, sum(u.cost) \
+    FROM (SELECT run_id, attempt, model, cost_source::text, count(*) AS calls, \
+            sum(uncached_input_tokens + cached_input_tokens + cache_write_tokens) AS input, \
+            sum(cached_input_tokens) AS cached, sum(output_tokens) AS output, \
+            sum(cost_usd) AS cost \
+        FROM calls WHERE run_id = ANY ($1) AND cost_source <> 'none' GROUP BY 1, 2, 3, 4 \
+        UNION ALL SELECT run_id, attempt, model, cost_source, calls, input_tokens, \
+            cached_input_tokens, output_tokens, cost_usd \
+        FROM retired_runs WHERE run_id = ANY ($1)) u JOIN runs r ON r.id = u.run_id \
+    WHERE r.attempt_budget = 'shared' OR u.attempt = r.attempt \
+    GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
 
 /// How often runs were refused.
 pub const REFUSALS: &str = "SELECT run_id, code, count FROM refusals \
@@ -125,7 +130,7 @@ pub const REFUSALS: &str = "SELECT run_id, code, count FROM refusals \
 pub const CALLS: &str = "SELECT id, request_id, attempt, model, provider, endpoint, price_version, \
     served_model, uncached_input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, \
     reasoning_tokens, cost_usd, cost_source, flag, status, latency_ms, ttfb_ms, created_at, \
-    requested_model FROM calls WHERE run_id = $1 AND \
+    key_id, requested_model FROM calls WHERE run_id = $1 AND \
     id > coalesce($2::uuid, '00000000-0000-0000-0000-000000000000') ORDER BY id LIMIT $3";
 
 /// Registers a run, unless its id is taken.
@@ -179,8 +184,8 @@ pub const COUNT_REFUSALS: &str = "INSERT INTO refusals (organization_id, run_id,
 
 /// Budgets whose sums differ from their calls' and reservations', with both.
 pub const CHECK_SUMS: &str = "SELECT b.id, b.scope || ' ' || b.scope_id, b.unit, b.spent, \
-        coalesce(c.spent, 0), b.reserved, coalesce(r.reserved, 0) \
-    FROM budgets b \
+        coalesce(c.spent, 0) + coalesce(t.spent, 0), b.reserved, coalesce(r.reserved, 0) \
+    FROM budgets b LEFT JOIN retired_budgets t ON t.budget_id = b.id \
     LEFT JOIN (SELECT x.id AS budget_id, x.unit, sum(CASE x.unit WHEN 'usd' THEN k.cost_usd \
             WHEN 'tokens' THEN k.uncached_input_tokens + k.cached_input_tokens \
                 + k.cache_write_tokens + k.output_tokens \
@@ -191,12 +196,14 @@ pub const CHECK_SUMS: &str = "SELECT b.id, b.scope || ' ' || b.scope_id, b.unit,
             WHEN 'tokens' THEN v.tokens ELSE 1 END) AS reserved \
         FROM reservations v CROSS JOIN LATERAL unnest(v.budget_ids) AS u (id) \
         JOIN budgets x ON x.id = u.id GROUP BY x.id) r ON r.budget_id = b.id \
-    WHERE b.spent <> coalesce(c.spent, 0) OR b.reserved <> coalesce(r.reserved, 0)";
+    WHERE b.spent <> coalesce(c.spent, 0) + coalesce(t.spent, 0) \
+    OR b.reserved <> coalesce(r.reserved, 0)";
 
 /// Budgets past their limit although it was never lowered and no provider overran a reservation.
 pub const CHECK_LIMITS: &str = "SELECT b.id, b.scope || ' ' || b.scope_id, b.unit, b.limit_amount, \
         b.spent + b.reserved \
     FROM budgets b WHERE b.spent + b.reserved > b.limit_amount AND NOT b.lowered \
+    AND NOT EXISTS (SELECT 1 FROM retired_budgets t WHERE t.budget_id = b.id AND t.overrun) \
     AND NOT CASE b.scope WHEN 'run' \
         THEN EXISTS (SELECT 1 FROM calls c WHERE c.run_id = b.scope_id \
             AND b.id = ANY (c.budget_ids) AND c.flag = 'over_reservation') \
@@ -251,6 +258,27 @@ pub const CHECK_ATTEMPTS: &str = "SELECT b.id, 'budget', 'is for attempt ' || b.
         CROSS JOIN LATERAL unnest(x.budget_ids) AS u (id) JOIN budgets b ON b.id = u.id \
     WHERE b.attempt NOT IN (0, x.attempt)";
 
+/// Days whose sums differ from those of their calls, as far as they are folded.
+pub const CHECK_USAGE: &str = "SELECT organization_id, 'the usage of ' || day || ' of ' || model \
+        || ' at ' || provider || ' is ' || coalesce(u.calls, 0) || ' calls for ' \
+        || coalesce(u.cost_usd, 0) || ' but its calls are ' || coalesce(c.calls, 0) || ' for ' \
+        || coalesce(c.cost_usd, 0) \
+    FROM usage_days u FULL JOIN ( \
+        SELECT organization_id, day, model, provider, key_id, of_run, sum(calls) AS calls, \
+            sum(input_tokens) AS input_tokens, sum(cached_input_tokens) AS cached_input_tokens, \
+            sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost_usd \
+        FROM (SELECT * FROM retired_days UNION ALL \
+            SELECT organization_id, (created_at AT TIME ZONE 'UTC')::date, model, provider, \
+                coalesce(key_id, '00000000-0000-0000-0000-000000000000'), run_id IS NOT NULL, 1, \
+                uncached_input_tokens + cached_input_tokens + cache_write_tokens, \
+                cached_input_tokens, output_tokens, cost_usd FROM calls \
+            WHERE coalesce(seq, 0) <= (SELECT folded FROM usage_mark) \
+            AND cost_source <> 'none') folded GROUP BY 1, 2, 3, 4, 5, 6) c \
+    USING (organization_id, day, model, provider, key_id, of_run) \
+    WHERE (u.calls, u.input_tokens, u.cached_input_tokens, u.output_tokens, u.cost_usd) \
+        IS DISTINCT FROM \
+        (c.calls, c.input_tokens, c.cached_input_tokens, c.output_tokens, c.cost_usd)";
+
 /// How much there is to check.
 pub const CHECK_COUNTS: &str = "SELECT (SELECT count(*) FROM runs), \
     (SELECT count(*) FROM budgets), \
@@ -259,7 +287,7 @@ pub const CHECK_COUNTS: &str = "SELECT (SELECT count(*) FROM runs), \
         (SELECT 1 FROM gateways g WHERE g.id = v.gateway_id AND NOT g.dead))";
 
 /// Every statement above.
-pub const ALL: [&str; 36] = [
+pub const ALL: [&str; 37] = [
     PING,
     CAN_WRITE,
     STEP,
@@ -295,5 +323,6 @@ pub const ALL: [&str; 36] = [
     CHECK_ROWS,
     CHECK_ATTEMPTS,
     CHECK_OWNERS,
+    CHECK_USAGE,
     CHECK_COUNTS,
 ];

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::super::LedgerError;
 use super::super::totals::{GroupBy, Sums, Totals, TotalsQuery};
 use super::read::unsigned;
+use super::used::{Span, assert_kept, rows_used};
 use super::{WORK_TIMEOUT, within};
 
 /// How far a gateway's clock, which makes the ids, may be from the database's, which tells when a
@@ -19,60 +20,78 @@ const CLOCK_SLACK: TimeDelta = TimeDelta::days(1);
 /// The SQLSTATE of a statement that took too long.
 const QUERY_CANCELED: &str = "57014";
 
-/// Sums by `$name`; groups are ranked by `$rank`. The primary key bounds what is read (`$1`, `$2`),
-/// the time of admission what counts (`$3`, `$4`). The whole comes first, then what follows the
-/// group of rank `$5` and name `$6`.
+/// Sums by `$name` of the rows of `$used`; groups are ranked by `$rank`. The whole comes first,
+/// then what follows the group of rank `$last` and name `$after`.
 macro_rules! sums {
-    ($name:literal, $rank:literal) => {
+    ($used:expr, $name:literal, $rank:literal, $last:literal, $after:literal, $limit:literal) => {
         concat!(
-            "WITH sums AS (SELECT name, grouping(name) = 1 AS whole, count(*) AS calls, ",
-            "coalesce(sum(input), 0)::bigint AS input, ",
-            "coalesce(sum(cached_input_tokens), 0)::bigint AS cached, ",
-            "coalesce(sum(output_tokens), 0)::bigint AS output, ",
-            "coalesce(sum(cost_usd), 0) AS cost ",
+            "WITH sums AS (SELECT name, grouping(name) = 1 AS whole, ",
+            "coalesce(sum(calls), 0)::bigint AS calls, coalesce(sum(input), 0)::bigint AS input, ",
+            "coalesce(sum(cached), 0)::bigint AS cached, ",
+            "coalesce(sum(output), 0)::bigint AS output, coalesce(sum(cost), 0) AS cost ",
             "FROM (SELECT ",
             $name,
-            " COLLATE \"C\" AS name, cached_input_tokens, output_tokens, cost_usd, ",
-            "uncached_input_tokens + cached_input_tokens + cache_write_tokens AS input ",
-            "FROM calls WHERE id >= $1 AND id < $2 AND created_at >= $3 AND created_at < $4 ",
-            "AND cost_source <> 'none') AS counted GROUP BY GROUPING SETS ((name), ())), ",
+            " COLLATE \"C\" AS name, calls, input, cached, output, cost FROM (",
+            $used,
+            ") AS used) AS counted GROUP BY GROUPING SETS ((name), ())), ",
             "ranked AS (SELECT *, ",
             $rank,
             " AS rank FROM sums) ",
-            "SELECT name, calls, input, cached, output, cost FROM ranked ",
-            "WHERE whole OR $6::text IS NULL OR rank < $5::numeric OR (rank = $5 AND name > $6) ",
-            "ORDER BY whole DESC, rank DESC, name LIMIT $7"
+            "SELECT name, calls, input, cached, output, cost FROM ranked WHERE whole OR ",
+            $after,
+            "::text IS NULL OR rank < ",
+            $last,
+            "::numeric OR (rank = ",
+            $last,
+            " AND name > ",
+            $after,
+            ") ORDER BY whole DESC, rank DESC, name LIMIT ",
+            $limit
         )
     };
 }
 
-const BY_MODEL: &str = sums!("model", "cost");
-const BY_PROVIDER: &str = sums!("provider", "cost");
-const BY_RUN: &str = sums!("coalesce(run_id::text, 'none')", "cost");
-const BY_DAY: &str = sums!("to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')", "0::numeric");
+const BY_MODEL: &str = sums!(rows_used!("true"), "model", "cost", "$7", "$8", "$9");
+const BY_PROVIDER: &str = sums!(rows_used!("true"), "provider", "cost", "$7", "$8", "$9");
+const BY_DAY: &str =
+    sums!(rows_used!("true"), "to_char(day, 'YYYY-MM-DD')", "0::numeric", "$7", "$8", "$9");
+/// Runs are too many to fold. The primary key bounds what is read (`$1`, `$2`), the time of
+/// admission what counts (`$3`, `$4`).
+const BY_RUN: &str = sums!(
+    "SELECT run_id, 1 AS calls, cached_input_tokens AS cached, output_tokens AS output, \
+        cost_usd AS cost, uncached_input_tokens + cached_input_tokens + cache_write_tokens \
+        AS input FROM calls WHERE id >= $1 AND id < $2 AND created_at >= $3 AND created_at < $4 \
+        AND cost_source <> 'none'",
+    "coalesce(run_id::text, 'none')",
+    "cost",
+    "$5",
+    "$6",
+    "$7"
+);
 
 /// Every statement above, for the test that prepares them.
 pub const ALL: [&str; 4] = [BY_MODEL, BY_PROVIDER, BY_RUN, BY_DAY];
 
 pub(super) async fn totals(pool: &PgPool, query: &TotalsQuery) -> Result<Totals, LedgerError> {
-    let statement = match query.group_by {
-        GroupBy::Model => BY_MODEL,
-        GroupBy::Provider => BY_PROVIDER,
-        GroupBy::Run => BY_RUN,
-        GroupBy::Day => BY_DAY,
+    let span = Span::of(query.from, query.to);
+    let (asked, first_single) = match query.group_by {
+        GroupBy::Model => (span.bind(sqlx::query(BY_MODEL)), span.first_single()),
+        GroupBy::Provider => (span.bind(sqlx::query(BY_PROVIDER)), span.first_single()),
+        GroupBy::Day => (span.bind(sqlx::query(BY_DAY)), span.first_single()),
+        GroupBy::Run => {
+            let asked = sqlx::query(BY_RUN)
+                .bind(first_id(query.from - CLOCK_SLACK))
+                .bind(first_id(query.to + CLOCK_SLACK))
+                .bind(query.from)
+                .bind(query.to);
+            (asked, Some(query.from))
+        }
     };
     let (rank, name) = query.after.clone().unzip();
-    let asked = sqlx::query(statement)
-        .bind(first_id(query.from - CLOCK_SLACK))
-        .bind(first_id(query.to + CLOCK_SLACK))
-        .bind(query.from)
-        .bind(query.to)
-        .bind(rank)
-        .bind(name)
-        // The row of the whole is one more.
-        .bind(i64::from(query.limit) + 1)
-        .fetch_all(pool);
+    // The row of the whole is one more.
+    let asked = asked.bind(rank).bind(name).bind(i64::from(query.limit) + 1).fetch_all(pool);
     let rows = within(WORK_TIMEOUT, asked).await.map_err(failure)?;
+    assert_kept(pool, first_single).await?;
     read(&rows).map_err(failure)
 }
 
@@ -100,7 +119,7 @@ fn first_id(time: DateTime<Utc>) -> Uuid {
     Uuid::from_u128(u128::from(millis.min((1 << 48) - 1)) << 80)
 }
 
-fn failure(error: sqlx::Error) -> LedgerError {
+pub(super) fn failure(error: sqlx::Error) -> LedgerError {
     let code = error.as_database_error().and_then(|error| error.code());
     if code.as_deref() == Some(QUERY_CANCELED) {
         return LedgerError::TooMuch;

@@ -19,7 +19,7 @@ use rungate::ledger::organizations::{
 use rungate::ledger::queue::Turn;
 use rungate::ledger::{
     AuditLog, CallRecord, Close, Grant, Ledger, LedgerError, Members, Organizations, Page,
-    Registered, RunKey, RunRecord, RunsError, Totals, TotalsQuery,
+    Registered, RunKey, RunRecord, RunsError, Totals, TotalsQuery, UsageQuery, UsageRow,
 };
 
 #[derive(Default)]
@@ -95,6 +95,10 @@ impl Ledger for Broken {
     }
 
     async fn totals(&self, _: &TotalsQuery) -> Result<Totals, LedgerError> {
+        Err(if self.is_slow { LedgerError::TooMuch } else { gone() })
+    }
+
+    async fn usage(&self, _: &UsageQuery) -> Result<Vec<UsageRow>, LedgerError> {
         Err(if self.is_slow { LedgerError::TooMuch } else { gone() })
     }
 

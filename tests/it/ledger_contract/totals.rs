@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use rungate::domain::id::OrganizationId;
 use rungate::domain::settlement::{Charge, CostSource};
 use rungate::domain::usage::{Tokens, Usage};
-use rungate::ledger::{GroupBy, Ledger, Page, Sums, Totals, TotalsQuery};
+use rungate::ledger::{
+    GroupBy, Ledger, Page, Sums, Totals, TotalsQuery, UsageBy, UsageQuery, UsageRow,
+};
 use rust_decimal::Decimal;
 
 use super::fixture::*;
@@ -97,6 +100,54 @@ pub(crate) async fn check_everybodys_calls_are_summed(ledger: Arc<dyn Ledger>) {
         }
         assert_eq!(found, ledger.totals(&query(group_by)).await.unwrap());
     }
+}
+
+pub(crate) async fn check_an_organizations_calls_are_summed(ledger: Arc<dyn Ledger>) {
+    let (one, two) = (Run::open(&ledger, "100").await, Run::open(&ledger, "100").await);
+    let first = call(&one, "b", "east", cached("0.5", CostSource::Usage)).await;
+    call(&one, "a", "west", cached("0.25", CostSource::Estimate)).await;
+    call(&two, "a", "west", cached("0.25", CostSource::WorstCase)).await;
+    call(&two, "a", "east", Charge::NOTHING).await;
+    let last = call(&one, "d", "east", cached("9", CostSource::Usage)).await;
+    let query = |group_by, organization| UsageQuery {
+        organization,
+        from: first,
+        to: last,
+        group_by,
+        after: None,
+        limit: 99,
+    };
+    let (east, west) = (("east", sums(1, "0.5")), ("west", sums(2, "0.5")));
+    let row = |group: &str, (provider, sums): &(&str, Sums)| UsageRow {
+        group: group.to_owned(),
+        name: None,
+        provider: (*provider).to_owned(),
+        sums: sums.clone(),
+    };
+    let mut by_run = vec![
+        row(&one.id.to_string(), &east),
+        row(&one.id.to_string(), &("west", sums(1, "0.25"))),
+        row(&two.id.to_string(), &("west", sums(1, "0.25"))),
+    ];
+    by_run.sort_by(|a, b| (&a.group, &a.provider).cmp(&(&b.group, &b.provider)));
+    for (group_by, expected) in [
+        (UsageBy::Model, vec![row("east/b", &east), row("west/a", &west)]),
+        (UsageBy::Provider, vec![row("east", &east), row("west", &west)]),
+        (UsageBy::Key, vec![row("none", &east), row("none", &west)]),
+        (UsageBy::Run, by_run),
+    ] {
+        let whole = ledger.usage(&query(group_by, OrganizationId::DEFAULT)).await.unwrap();
+        assert_eq!(whole, expected);
+        let mut page = UsageQuery { limit: 1, ..query(group_by, OrganizationId::DEFAULT) };
+        page.after = Some((whole[0].group.clone(), whole[0].provider.clone()));
+        assert_eq!(ledger.usage(&page).await.unwrap(), whole[1..2]);
+        let of_nobody = ledger.usage(&query(group_by, OrganizationId::generate())).await.unwrap();
+        assert_eq!(of_nobody, []);
+    }
+    // A test may run over midnight.
+    let by_day = ledger.usage(&query(UsageBy::Day, OrganizationId::DEFAULT)).await.unwrap();
+    assert_eq!(by_day[0].group, first.format("%Y-%m-%d").to_string());
+    assert_eq!(by_day.iter().map(|row| row.sums.calls).sum::<u64>(), 3);
 }
 
 pub(crate) async fn check_a_time_begins_with_its_first_instant(ledger: Arc<dyn Ledger>) {

@@ -140,6 +140,7 @@ impl Account {
         let call = CallRecord {
             id: reservation.id,
             request_id: held.facts.request_id,
+            key: reservation.key,
             attempt: held.attempt,
             model: held.facts.model,
             requested_model: held.facts.requested_model,

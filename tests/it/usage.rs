@@ -1,0 +1,6 @@
+//! What organizations used: folded by day, read exactly, and kept when calls are not.
+
+mod stage;
+mod folding;
+mod reading;
+mod partitions;

@@ -6,6 +6,7 @@ use rust_decimal::Decimal;
 use crate::domain::fault::{Code, Fault};
 use crate::ledger::{LedgerError, Sums, TotalsQuery, UsageQuery, UsageRow};
 
+use super::organizations::no_organization;
 use super::runs::Rows;
 use super::{Gateway, unavailable};
 
@@ -47,9 +48,7 @@ impl Gateway {
     /// a time is asked for whose calls are not kept one by one.
     pub async fn organization_usage(&self, mut query: UsageQuery) -> Result<Rows<UsageRow>, Fault> {
         let known = self.ledger.find_organization(query.organization).await;
-        known.map_err(unavailable)?.ok_or_else(|| {
-            Fault::new(Code::NotFound, "There is no such organization, or no such object in it.")
-        })?;
+        known.map_err(unavailable)?.ok_or_else(no_organization)?;
         let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
         query.limit = query.limit.saturating_add(1);
         let _place = self.sums.acquire().await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, RoundingStrategy};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -120,4 +120,37 @@ impl ModelView {
 /// Without trailing zeros, never in scientific notation.
 pub fn plain(amount: Decimal) -> String {
     amount.normalize().to_string()
+}
+
+/// Millionths of a cent, rounded half up: for people to read, never to reckon with.
+pub fn microcents(dollars: Decimal) -> u64 {
+    const DIGITS: u32 = 8;
+    let rounded = dollars.round_dp_with_strategy(DIGITS, RoundingStrategy::MidpointAwayFromZero);
+    let shift = 10_i128.pow(DIGITS.saturating_sub(rounded.scale()));
+    u64::try_from(rounded.mantissa().saturating_mul(shift)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use rust_decimal::Decimal;
+
+    use super::microcents;
+
+    #[test]
+    fn microcents_are_rounded_half_up_and_never_wrap() {
+        for (dollars, expected) in [
+            ("0", 0),
+            ("0.01", 1_000_000),
+            ("0.5177", 51_770_000),
+            ("0.000000005", 1),
+            ("0.0000000049999999999999999999", 0),
+            ("0.0000000149999999999999999999", 1),
+            ("0.000000015", 2),
+            ("1234567890.12345678", 123_456_789_012_345_678),
+            ("79228162514264337593543950335", u64::MAX),
+        ] {
+            let dollars = Decimal::from_str_exact(dollars).unwrap_or_default();
+            assert_eq!(microcents(dollars), expected, "{dollars}");
+        }
+    }
 }

@@ -3,4 +3,6 @@
 mod stage;
 mod folding;
 mod reading;
+mod answers;
 mod partitions;
+mod large;

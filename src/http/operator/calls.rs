@@ -35,7 +35,7 @@ pub(super) async fn list(request: HttpRequest, operator: web::Data<Operator>) ->
         let query = exchange.query(paging::PAGE)?;
         let page = paging::read(&query)?;
         let run = exchange.run()?;
-        if exchange.wants_lines() {
+        if exchange.wants(LINES) {
             let left = query.get("limit").map(|_| page.limit);
             return lines(&exchange, run, Page { limit: ROWS_AT_ONCE, ..page }, left).await;
         }

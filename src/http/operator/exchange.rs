@@ -131,15 +131,15 @@ impl Exchange {
         Ok(Query(pairs))
     }
 
-    /// Whether the client would rather have a row on each line.
-    pub(super) fn wants_lines(&self) -> bool {
+    /// Whether the client asks for an answer of this type.
+    pub(super) fn wants(&self, kind: &str) -> bool {
         self.request
             .headers()
             .get_all("accept")
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .filter_map(|range| range.split(';').next())
-            .any(|kind| kind.trim().eq_ignore_ascii_case(super::calls::LINES))
+            .any(|asked| asked.trim().eq_ignore_ascii_case(kind))
     }
 
     /// An answer in JSON.

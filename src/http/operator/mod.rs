@@ -34,6 +34,8 @@ mod calls;
 mod models;
 mod totals;
 mod organizations;
+mod usage;
+mod csv;
 mod routes;
 
 pub use routes::document;

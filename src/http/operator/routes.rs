@@ -13,7 +13,9 @@ use crate::http::route::{Answer, Body, Content, Endpoint, Method, Right, Spec, o
 use crate::http::usage_view::UsageView;
 
 use super::view::{CallView, ListView, RunView};
-use super::{calls, change, members, models, organizations, paging, register, runs, totals};
+use super::{
+    calls, change, csv, members, models, organizations, paging, register, runs, totals, usage,
+};
 
 const LEDGER: &[Code] = &[Code::Unavailable];
 const OF_RUN: &[Code] = &[Code::InvalidRunId, Code::RunNotFound, Code::Unavailable];
@@ -226,6 +228,33 @@ static ALL: &[Endpoint] = &[
             query: totals::QUERY,
             answers: &[json("The sums.", of::<totals::TotalsView>)],
             errors: LEDGER,
+            ..Spec::NEW
+        },
+    },
+    Endpoint {
+        method: Method::Get,
+        path: "/organizations/{org}/inference/usage",
+        to: |_| web::to(usage::show),
+        spec: Spec {
+            id: "organizationUsage",
+            needs: Right::Read,
+            summary: "What an organization has used over a time",
+            about: "Sums over its ended calls, by the time of their admission; calls that bought \
+                    nothing are left out. What has just ended is seen a moment later. With \
+                    `accept: text/csv` all rows, or as many as `limit` says.",
+            query: usage::QUERY,
+            answers: &[Answer {
+                content: [
+                    Some(Content::json(of::<usage::OrganizationUsageView>)),
+                    Some(Content {
+                        kind: csv::KIND,
+                        schema: |_| json!({"type": "string"}),
+                        example: None,
+                    }),
+                ],
+                ..json("The sums.", of::<usage::OrganizationUsageView>)
+            }],
+            errors: &[Code::InvalidRequest, Code::NotFound, Code::Unavailable],
             ..Spec::NEW
         },
     },

@@ -180,7 +180,7 @@ fn read(query: &Query, now: DateTime<Utc>) -> Result<TotalsQuery, Fault> {
 }
 
 /// An instant, or the beginning of a day.
-fn time(query: &Query, name: &str) -> Result<Option<DateTime<Utc>>, Fault> {
+pub(super) fn time(query: &Query, name: &str) -> Result<Option<DateTime<Utc>>, Fault> {
     let Some(text) = query.get(name) else { return Ok(None) };
     let day = || {
         let is_written_out = text.len() == "2026-01-31".len();

@@ -262,10 +262,7 @@ async fn the_control_plane_answers_as_it_is_described() {
     operator.say(&format!("PATCH /runs/{id}"), json!({"cost_limit_usd": "0"}), 409).await;
     operator.ask(&format!("GET /runs/{id}/calls?limit=2"), 200).await;
     check_lines(operator, id).await;
-    for group_by in ["model", "provider", "run", "day"] {
-        let usage = operator.ask(&format!("GET /usage?group_by={group_by}"), 200).await.json();
-        assert_eq!(usage["total"]["calls"], 3);
-    }
+    check_reports(operator).await;
     operator.ask("GET /models?provider=openai", 200).await;
     for path in ["/metrics", "/healthz", "/readyz", "/openapi.json"] {
         operator.ask(&format!("GET {path}"), 200).await;
@@ -357,6 +354,23 @@ async fn organizations(operator: &Plane) {
     operator.ask(&format!("DELETE {members}/ada"), 200).await;
     operator.ask(&format!("GET {org}/audit?limit=3"), 200).await;
     operator.ask("GET /audit", 200).await;
+}
+
+/// What was used, by everybody and by one organization, three calls of it.
+async fn check_reports(operator: &Plane) {
+    for group_by in ["model", "provider", "run", "day"] {
+        let usage = operator.ask(&format!("GET /usage?group_by={group_by}"), 200).await.json();
+        assert_eq!(usage["total"]["calls"], 3);
+    }
+    let of_default = "/organizations/00000000-0000-0000-0000-000000000001/inference/usage";
+    for group_by in ["model", "key", "run", "provider", "day"] {
+        let asked = format!("GET {of_default}?group_by={group_by}");
+        assert_eq!(operator.ask(&asked, 200).await.json()["rows"][0]["calls"], 3);
+        let table = operator.request(&asked).header("accept", "text/csv");
+        assert_eq!(operator.send(table, 200).await.text.lines().count(), 2);
+    }
+    operator.ask(&format!("GET {of_default}?group_by=color"), 400).await;
+    operator.ask(&format!("GET {}", of_default.replace("0001", "0002")), 404).await;
 }
 
 /// Every line is what a row of the list is.

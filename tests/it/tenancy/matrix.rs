@@ -49,6 +49,7 @@ fn rows() -> Vec<(&'static str, Option<Value>)> {
         ("addMember", Some(member)),
         ("listMembers", None),
         ("removeMember", None),
+        ("organizationUsage", None),
     ]
 }
 

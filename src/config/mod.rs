@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::domain::money::Usd;
+use crate::domain::seal::EncryptionKeys;
 use crate::domain::settlement::UnknownUsage;
 use crate::domain::usage::Tokens;
 
@@ -75,6 +76,8 @@ pub struct ProviderSettings {
     pub api_key: Option<SecretString>,
     /// Where it lives, if not where the registry says. It may hold a login.
     pub base_url: Option<SecretString>,
+    /// Whether the operator attests that it is in the EU.
+    pub eu_endpoint: bool,
 }
 
 /// What the clients of the data plane may take up.
@@ -98,6 +101,8 @@ pub struct Config {
     pub database_url: Option<SecretString>,
     pub data_dir: PathBuf,
     pub admin_token: Option<SecretString>,
+    pub encryption_keys: Option<EncryptionKeys>,
+    pub share_providers: bool,
     pub simulate_providers: bool,
     pub dev_cost_limit: Usd,
     pub dev_live: bool,
@@ -162,6 +167,8 @@ impl Config {
             database_url: read.database_url(),
             data_dir: read.text("DATA_DIR").unwrap_or_else(|| "./rungate-data".into()).into(),
             admin_token: read.secret("ADMIN_TOKEN"),
+            encryption_keys: read.encryption_keys(),
+            share_providers: read.flag("SHARE_PROVIDERS"),
             simulate_providers: read.flag("SIMULATE_PROVIDERS"),
             dev_cost_limit: read.parsed(
                 "DEV_COST_LIMIT_USD",

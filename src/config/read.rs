@@ -8,6 +8,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use tracing_subscriber::EnvFilter;
 
+use crate::domain::seal::EncryptionKeys;
 use crate::domain::usage::{MAX_TOKENS, Tokens};
 
 use super::rates::{self, RateLimits};
@@ -138,6 +139,13 @@ impl Reader<'_> {
         Some(url)
     }
 
+    /// What is wrong with the keys is said without them.
+    pub(super) fn encryption_keys(&mut self) -> Option<EncryptionKeys> {
+        let list = self.secret("ENCRYPTION_KEY")?;
+        let keys = EncryptionKeys::parse(list.expose_secret());
+        keys.map_err(|error| self.wrong("ENCRYPTION_KEY", error.to_string())).ok()
+    }
+
     pub(super) fn log_filter(&mut self) -> String {
         let right = "a filter such as `info` or `rungate=debug,warn`";
         self.parsed("RUST_LOG", "info".to_owned(), right, |text| {
@@ -179,6 +187,7 @@ impl Reader<'_> {
                 prefix,
                 api_key,
                 base_url: base_url.map(Into::into),
+                eu_endpoint: self.flag(&format!("{prefix}_EU_ENDPOINT")),
             });
         }
         providers

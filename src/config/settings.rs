@@ -18,7 +18,7 @@ const fn setting(name: &'static str, default: &'static str, meaning: &'static st
 }
 
 /// Every setting but those of the providers, in the order of the documentation.
-pub const SETTINGS: [Setting; 62] = [
+pub const SETTINGS: [Setting; 64] = [
     setting("LISTEN_ADDR", "127.0.0.1:8080", "data plane: what sandboxes reach"),
     setting(
         "ADMIN_LISTEN_ADDR",
@@ -28,6 +28,18 @@ pub const SETTINGS: [Setting; 62] = [
     setting("DATABASE_URL", "private Postgres", "the Postgres that keeps the ledger"),
     setting("DATA_DIR", "./rungate-data", "private Postgres and generated token"),
     setting("ADMIN_TOKEN", "generated", "the operator's bearer token on the control plane"),
+    setting(
+        "ENCRYPTION_KEY",
+        "not set",
+        "encrypts the provider keys of organizations: 32 bytes in base64; several, separated by \
+         commas: the first encrypts, all decrypt",
+    ),
+    setting(
+        "SHARE_PROVIDERS",
+        "false",
+        "every organization may call with the operator's provider keys where it has none; else \
+         only the default one",
+    ),
     setting(
         "SIMULATE_PROVIDERS",
         "false",
@@ -191,9 +203,9 @@ pub const SETTINGS: [Setting; 62] = [
 
 /// How a secret may be given by a file, for whoever reads about the settings.
 pub const SECRET_FILES: &str = "a file that holds the secret, instead of the setting itself; for \
-    `DATABASE_URL`, `ADMIN_TOKEN` and every `<P>_API_KEY`";
+    `DATABASE_URL`, `ADMIN_TOKEN`, `ENCRYPTION_KEY` and every `<P>_API_KEY`";
 
-/// How the providers' settings begin; `_API_KEY` and `_BASE_URL` follow.
+/// How the providers' settings begin; `_API_KEY`, `_BASE_URL` and `_EU_ENDPOINT` follow.
 pub const PROVIDER_PREFIXES: [&str; 9] = [
     "OPENAI",
     "ANTHROPIC",
@@ -208,9 +220,9 @@ pub const PROVIDER_PREFIXES: [&str; 9] = [
 
 /// The names of all providers' settings.
 pub fn provider_settings() -> impl Iterator<Item = String> {
-    PROVIDER_PREFIXES
-        .iter()
-        .flat_map(|prefix| [format!("{prefix}_API_KEY"), format!("{prefix}_BASE_URL")])
+    PROVIDER_PREFIXES.iter().flat_map(|prefix| {
+        ["API_KEY", "BASE_URL", "EU_ENDPOINT"].map(|setting| format!("{prefix}_{setting}"))
+    })
 }
 
 /// The names of all settings that hold secrets. Each may be given by a file instead, which
@@ -244,5 +256,5 @@ pub(super) fn without_login(name: &str, value: String) -> String {
 }
 
 pub(super) fn is_secret(name: &str) -> bool {
-    name.ends_with("_API_KEY") || name == "ADMIN_TOKEN" || name == "DATABASE_URL"
+    name.ends_with("_API_KEY") || ["ADMIN_TOKEN", "DATABASE_URL", "ENCRYPTION_KEY"].contains(&name)
 }

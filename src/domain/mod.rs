@@ -11,6 +11,7 @@ pub mod bound;
 pub mod budget;
 pub mod key;
 pub mod control;
+pub mod seal;
 pub mod run;
 pub mod limits;
 pub mod organization;

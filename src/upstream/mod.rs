@@ -22,6 +22,7 @@ pub use list::ListError;
 use outgoing::Outgoing;
 pub use outgoing::Sent;
 
+pub mod address;
 mod client;
 mod list;
 mod outgoing;
@@ -31,6 +32,9 @@ pub mod retry_after;
 /// Below the path of messages: where they are counted.
 const COUNT_TOKENS: &str = "/count_tokens";
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+/// What follows an address of Azure that is a resource's alone, as its portal shows it: the v1 API
+/// (`learn.microsoft.com/azure`, "Azure OpenAI v1 API").
+const BARE_PATH: &str = "/openai/v1";
 const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 
 /// How long a provider may take.
@@ -44,16 +48,23 @@ pub struct Deadlines {
     pub idle: Duration,
 }
 
-/// A provider with the key and the address that the operator gave it.
+/// A provider with the key and the address that somebody gave it.
+#[derive(Clone)]
 pub struct Access {
     /// Which provider.
     pub provider: &'static Provider,
+    /// Whether whoever configured it attests that it is in the EU. Its address says nothing of it.
+    pub eu_endpoint: bool,
+    /// Whether its address may lead anywhere, private networks included; else a connection is made
+    /// only to a public address, over TLS.
+    anywhere: bool,
     endpoints: Vec<Endpoint>,
     models: Uri,
     secrets: Vec<SecretString>,
 }
 
 /// Where calls of a format go, and what shows who sends them.
+#[derive(Clone)]
 struct Endpoint {
     format: Format,
     uri: Uri,
@@ -121,6 +132,9 @@ impl Access {
             return Err(bad());
         }
         let login = take_login(&mut url);
+        if provider.default_base_url.is_none() && url.path() == "/" {
+            url.set_path(BARE_PATH);
+        }
         let endpoints = provider.formats.iter().map(|format| {
             let base = url.as_str().trim_end_matches('/');
             let at = |path: &str| {
@@ -149,7 +163,21 @@ impl Access {
         if let Some(host) = url.host_str() {
             secrets.push(host.to_owned().into());
         }
-        Ok(Self { provider, endpoints, models, secrets })
+        Ok(Self { provider, eu_endpoint: false, anywhere: true, endpoints, models, secrets })
+    }
+
+    /// The same, attested to be in the EU or not.
+    #[must_use]
+    pub fn in_the_eu(mut self, eu_endpoint: bool) -> Self {
+        self.eu_endpoint = eu_endpoint;
+        self
+    }
+
+    /// The same, connected to only over TLS and at public addresses, whatever its name leads to.
+    #[must_use]
+    pub fn in_public(mut self) -> Self {
+        self.anywhere = false;
+        self
     }
 
     /// What must not appear in anything that a client reads: the key, the address, the host.
@@ -187,7 +215,7 @@ impl Access {
         if let Some(betas) = betas {
             headers.insert(ANTHROPIC_BETA, betas);
         }
-        client.send(request).await.map_err(|error| {
+        client.send(request, self.anywhere).await.map_err(|error| {
             let kind = match (sent.happened(), client::is_timeout(&error)) {
                 (true, _) => SendError::NoAnswer,
                 (false, true) => SendError::ConnectTimeout,

@@ -32,6 +32,7 @@ mod shared;
 mod minted;
 mod organizations;
 mod people;
+mod providers;
 mod totals;
 
 pub use account::KEPT_CALLS;

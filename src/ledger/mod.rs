@@ -28,6 +28,7 @@ pub mod usage;
 pub mod organizations;
 pub mod members;
 pub mod audit;
+pub mod providers;
 pub mod memory;
 pub mod postgres;
 
@@ -35,6 +36,7 @@ pub use audit::AuditLog;
 pub use grant::Grant;
 pub use members::Members;
 pub use organizations::Organizations;
+pub use providers::Providers;
 use queue::Turn;
 pub use totals::{GroupBy, Sums, Totals, TotalsQuery};
 pub use usage::{UsageBy, UsageQuery, UsageRow};
@@ -257,7 +259,7 @@ pub struct Close {
 
 /// Where money is reserved and runs are kept.
 #[async_trait]
-pub trait Ledger: Organizations + Members + AuditLog {
+pub trait Ledger: Organizations + Members + AuditLog + Providers {
     /// Checks the run and its budgets and takes the amounts, durably, in one round trip.
     ///
     /// The calls of a run are decided in the order of their turns. The outer error means that

@@ -10,8 +10,8 @@ use rungate::domain::run::RunState;
 use rungate::domain::settlement::CostSource;
 use rungate::ledger::memory::MemoryLedger;
 use rungate::ledger::postgres::{
-    PostgresLedger, audit, check, credits, keys, members, organizations, partitions, statements,
-    totals, usage, used, windows,
+    PostgresLedger, audit, check, credits, keys, members, organizations, partitions, providers,
+    statements, totals, usage, used, windows,
 };
 use rungate::ledger::{GroupBy, Ledger, LedgerError, TotalsQuery};
 use sqlx::Executor as _;
@@ -35,6 +35,7 @@ async fn every_statement_fits_the_schema() {
     let database = postgres::database().await;
     let mut connection = postgres::connect(&database).await;
     let of_organizations = organizations::ALL.into_iter().chain(keys::ALL).chain(credits::ALL);
+    let of_organizations = of_organizations.chain(providers::ALL);
     let of_people = members::ALL.into_iter().chain(audit::ALL);
     let of_windows = keys::orchestrator::ALL.into_iter().chain(windows::ALL).chain(of_people);
     let of_usage = usage::ALL.into_iter().chain(used::ALL).chain(partitions::ALL);

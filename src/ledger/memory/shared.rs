@@ -17,6 +17,7 @@ use super::super::members::{Member, PasswordHash};
 use super::super::organizations::{
     BudgetStanding, Credit, KeyRecord, OrchestratorKey, OrganizationRecord,
 };
+use super::super::providers::ProviderConfiguration;
 use super::used::sum;
 
 /// Everything of organizations.
@@ -26,6 +27,7 @@ pub(super) struct Shared {
     pub(super) orchestrators: BTreeMap<OrchestratorKeyId, OrchestratorKey>,
     pub(super) credits: BTreeMap<OrganizationId, Vec<Credit>>,
     pub(super) members: BTreeMap<(OrganizationId, String), (Member, PasswordHash)>,
+    pub(super) providers: BTreeMap<OrganizationId, BTreeMap<String, ProviderConfiguration>>,
     shelves: HashMap<BudgetId, Shelf>,
 }
 
@@ -66,6 +68,7 @@ impl Default for Shared {
             orchestrators: BTreeMap::new(),
             credits: BTreeMap::new(),
             members: BTreeMap::new(),
+            providers: BTreeMap::new(),
             shelves: HashMap::new(),
         }
     }

@@ -56,6 +56,8 @@ pub mod keys;
 pub mod credits;
 pub mod members;
 pub mod audit;
+pub mod providers;
+mod provider_port;
 
 pub use check::{Finding, Report, check};
 pub use lease::{Lease, Swept};

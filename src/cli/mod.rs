@@ -32,6 +32,7 @@ mod teller;
 mod dev;
 mod health;
 mod ledger;
+mod providers;
 mod serve;
 mod simulate;
 mod stop;
@@ -75,6 +76,9 @@ enum Command {
     /// Look after the ledger
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Look after the provider keys of organizations
+    #[command(subcommand)]
+    Providers(providers::ProvidersCommand),
     /// Ask the gateway of LISTEN_ADDR whether it is ready; exit 0, or 1 if it is not
     Health(health::Options),
     /// Print every setting, redacted, and whether it can be used
@@ -155,6 +159,7 @@ fn run(command: Command, config: &Config, log_is_set: bool) -> anyhow::Result<Ex
             Command::CheckConfig => Ok(check(config)),
             Command::Completions { shell } => complete(shell),
             Command::Ledger(command) => ledger::run(command, config).await,
+            Command::Providers(command) => providers::run(command, config).await,
             Command::Runs(command) => runs::run(command, &plane()?).await,
             Command::Env(options) => done(env::run(*options, config, &plane()?).await),
             Command::Models(models::Options { command: Some(command), .. }) => match command {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::domain::fault::{Code, Fault};
 use crate::domain::settlement::{Charge, Ending};
 use crate::upstream::retry_after::retry_after_seconds;
-use crate::upstream::{Client, Outbound, SendError, Sent};
+use crate::upstream::{Access, Client, Outbound, SendError, Sent};
 
 use super::body::{Incoming, Piece};
 use super::call::{CLIENT_GONE, Failed, OpenCall};
@@ -64,11 +64,7 @@ pub(super) async fn attempt(
     show_usage: bool,
     end: Instant,
 ) -> Result<Answer, Missed> {
-    let gateway = Arc::clone(call.gateway());
-    let Some(access) = gateway.access(call.target.provider.name).cloned() else {
-        let fault = failure::broken();
-        return Err(Missed::Over(Failed { fault, charge: Charge::NOTHING }));
-    };
+    let access = Arc::clone(&call.access);
     let (client, outbound, stream) = (client.clone(), outbound.clone(), outbound.stream);
     let sent = Sent::default();
     let told = sent.clone();
@@ -168,7 +164,7 @@ fn is_event_stream(response: &Response) -> bool {
 
 /// What becomes of a call whose answer failed with its status.
 async fn refused(mut call: Box<OpenCall>, response: Response, end: Instant) -> Missed {
-    let said = Said::new(call.target.provider.name, response);
+    let said = Said::new(Arc::clone(&call.access), response);
     let miss = Miss::Status(said.status, said.retry_after);
     let ending = failure::ending_of_status(said.status);
     if ending == Ending::NothingBought && miss.is_passing() {
@@ -185,31 +181,30 @@ async fn refused(mut call: Box<OpenCall>, response: Response, end: Instant) -> M
 
 /// A failure that a provider answered with.
 pub(super) struct Said {
-    provider: &'static str,
+    access: Arc<Access>,
     status: http::StatusCode,
     retry_after: Option<u32>,
     response: Response,
 }
 
 impl Said {
-    pub(super) fn new(provider: &'static str, response: Response) -> Self {
+    pub(super) fn new(access: Arc<Access>, response: Response) -> Self {
         let status = response.status();
         let retry_after = response
             .headers()
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after_seconds(value, SystemTime::now()));
-        Self { provider, status, retry_after, response }
+        Self { access, status, retry_after, response }
     }
 
     /// What the client hears of it, after at most `patience` for its body.
     pub(super) async fn fault(self, gateway: &Gateway, end: Instant, patience: Duration) -> Fault {
-        let Some(access) = gateway.access(self.provider) else { return failure::broken() };
         // What is encoded, though nobody asked for that, cannot be read.
         let reads = is_plain(&self.response);
         let mut incoming = Incoming::new(self.response, &gateway.policy, end);
         let body = if reads { read_small(&mut incoming, patience).await } else { Vec::new() };
-        failure::fault_of_status(access, self.status, self.retry_after, &body)
+        failure::fault_of_status(&self.access, self.status, self.retry_after, &body)
     }
 }
 

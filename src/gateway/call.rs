@@ -21,6 +21,7 @@ use crate::limits::gate::Entered;
 use crate::protocol::format::Format;
 use crate::protocol::request::TextCounter;
 use crate::protocol::translate::Translation;
+use crate::upstream::Access;
 
 use super::admission::{Admitted, closed, expired};
 use super::caller::{Caller, invalid_key, run_not_found};
@@ -72,6 +73,8 @@ pub struct OpenCall {
     pub request_id: String,
     /// Where it goes.
     pub target: Arc<Target>,
+    /// How its provider is reached.
+    pub access: Arc<Access>,
     /// The format that the client speaks.
     pub asked: Format,
     /// The format that the provider is spoken to in.
@@ -113,7 +116,7 @@ impl OpenCall {
         caller: Caller,
         (request_id, endpoint): (String, &'static str),
         (asked, spoken, translation): (Format, Format, Option<Translation>),
-        target: Arc<Target>,
+        (target, access): (Arc<Target>, Arc<Access>),
         admitted: Admitted,
         entered: Entered,
     ) -> Box<Self> {
@@ -125,6 +128,7 @@ impl OpenCall {
             run,
             request_id,
             target,
+            access,
             asked,
             spoken,
             translation,
@@ -174,8 +178,14 @@ impl OpenCall {
     /// takes both, and the ask has the call's old place in the order of arrival.
     ///
     /// # Errors
-    /// If the ledger does not admit the next attempt; with what the run refuses by, if it does.
+    /// If the ledger does not admit the next attempt, or its provider may not be reached any more;
+    /// with what the run or its organization refuses by, if it does.
     pub async fn again(&mut self, status: u16) -> Result<(), Option<Fault>> {
+        // What its organization has changed meanwhile holds for this attempt as for a new call.
+        if let Err(refusal) = self.reach_again().await {
+            self.end(Ending::NothingBought, status, None);
+            return Err(refusal);
+        }
         let ask = self.next_ask();
         self.end(Ending::NothingBought, status, None);
         let gateway = Arc::clone(&self.gateway);
@@ -191,6 +201,13 @@ impl OpenCall {
         self.admitted = Instant::now();
         self.refused = false;
         self.grant = Some(grant);
+        Ok(())
+    }
+
+    async fn reach_again(&mut self) -> Result<(), Option<Fault>> {
+        let reach = self.gateway.reach(self.run.terms.organization).await;
+        let reach = reach.map_err(|_the_ledger_is_away| None)?;
+        self.access = Arc::clone(reach.access(self.target.provider).map_err(Some)?);
         Ok(())
     }
 

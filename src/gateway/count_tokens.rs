@@ -64,7 +64,8 @@ impl Gateway {
         standing: &mut Standing,
     ) -> Result<InputTokens, Fault> {
         check_endpoint(call.endpoint, caller)?;
-        let target = self.route(&self.catalog(), &asked.0, caller)?;
+        let reach = self.reach(caller.run.terms.organization).await?;
+        let target = self.route(&self.catalog(), &asked.0, caller, &reach)?;
         let (request, _) = self.spoken(call, asked, &target, caller)?;
         let _entered = self.enter(caller, call.endpoint, || Tokens::ZERO, standing).await?;
         self.until_open(caller).await?;

@@ -19,7 +19,6 @@ use crate::upstream::{Client, Outbound, SendError, Sent};
 use super::attempt::{Said, is_plain, read_small};
 use super::body::Incoming;
 use super::caller::Caller;
-use super::route::not_configured;
 use super::{Gateway, failure};
 
 /// How long a call that does not fit by its bytes may wait to be counted by its provider, the
@@ -92,9 +91,9 @@ impl Gateway {
         prompt: &Prompt<'_>,
         end: Instant,
     ) -> Result<Tokens, Fault> {
-        let Prompt { target, request, client, betas, .. } = prompt;
-        let provider = target.provider;
-        let access = self.access(provider.name).ok_or_else(|| not_configured(provider))?;
+        let Prompt { caller, target, request, client, betas } = prompt;
+        let reach = self.reach(caller.run.terms.organization).await?;
+        let access = reach.access(target.provider)?;
         let body = request.counting_body(&target.upstream_model).ok_or_else(failure::garbage)?;
         let outbound = Outbound {
             format: Format::Messages,
@@ -108,7 +107,7 @@ impl Gateway {
                 access.send(client, outbound, Sent::default()).await.map_err(fault_of_send)?;
             let left = end.saturating_duration_since(Instant::now());
             if !response.status().is_success() {
-                return Err(Said::new(provider.name, response).fault(self, end, left).await);
+                return Err(Said::new(Arc::clone(access), response).fault(self, end, left).await);
             }
             let reads = is_plain(&response);
             let mut incoming = Incoming::new(response, &self.policy, end);

@@ -26,7 +26,7 @@ use super::admission::{Admitted, Candidate};
 use super::call::{Failed, InputCount, OpenCall};
 use super::caller::{Caller, Identity, Presented};
 use super::exchange::{Answer, exchange};
-use super::route::{check_endpoint, not_configured};
+use super::route::check_endpoint;
 use super::streamed::{self, Streamed};
 use super::{Gateway, failure, unavailable};
 
@@ -174,7 +174,8 @@ impl Gateway {
     ) -> Result<LetIn, Fault> {
         check_endpoint(call.endpoint, caller)?;
         let catalog = self.catalog();
-        let target = self.route(&catalog, &request, caller)?;
+        let reach = self.reach(caller.run.terms.organization).await?;
+        let target = self.route(&catalog, &request, caller, &reach)?;
         let tells_cost = request.tells_cost || call.always_tell_cost;
         let (request, translation) = self.spoken(call, (request, body), &target, caller)?;
         let candidate = Candidate {
@@ -258,13 +259,11 @@ impl Gateway {
         let named = (call.request_id.to_owned(), call.endpoint);
         let formats = (call.format, request.format, translation);
         let target = &target;
-        let gateway = Arc::clone(self);
-        let mut open =
-            OpenCall::new(gateway, caller, named, formats, Arc::clone(target), admitted, entered);
-        if self.access(target.provider.name).is_none() {
-            let fault = not_configured(target.provider);
-            return Err(Failed { fault, charge: Charge::NOTHING });
-        }
+        // Asked anew: while the call waited for money, its organization may have changed its mind.
+        let reach = self.reach(caller.run.terms.organization).await.map_err(nothing)?;
+        let access = Arc::clone(reach.access(target.provider).map_err(nothing)?);
+        let (gateway, goes) = (Arc::clone(self), (Arc::clone(target), access));
+        let mut open = OpenCall::new(gateway, caller, named, formats, goes, admitted, entered);
         let show_usage = request.include_usage || call.always_show_usage;
         open.tells_cost = tells_cost;
         let (stream, shape, format) = (request.stream, request.shape, request.format);
@@ -318,4 +317,9 @@ impl Gateway {
             tracing::warn!(error = &error as &dyn std::error::Error, "refusals.flush_failed");
         }
     }
+}
+
+/// A fault before anything was sent.
+fn nothing(fault: Fault) -> Failed {
+    Failed { fault, charge: Charge::NOTHING }
 }

@@ -1,7 +1,6 @@
 //! The use cases: one model call from its arrival to its settlement, and what orchestrators do to
 //! runs. It knows no HTTP server and no SQL.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,6 +24,8 @@ use crate::upstream::{Access, Deadlines};
 pub mod directory;
 pub mod known;
 pub mod payers;
+pub mod reach;
+pub mod providers;
 pub mod caller;
 pub mod jwt;
 mod signed;
@@ -63,6 +64,7 @@ use counters::Counters;
 use directory::Directory;
 use jwt::Jwt;
 use logins::Logins;
+use reach::{Reaches, Tenancy};
 use refusals::Refusals;
 use retry::Retries;
 
@@ -118,7 +120,7 @@ pub struct Gateway {
     pub default_run: Option<RunId>,
     jwt: Option<Arc<Jwt>>,
     catalog: ArcSwap<Catalog>,
-    access: HashMap<&'static str, Arc<Access>>,
+    reaches: Reaches,
     tasks: TaskTracker,
     main: Handle,
     on_call: Option<OnCall>,
@@ -154,6 +156,8 @@ pub struct Parts {
     pub jwt: Option<Arc<Jwt>>,
     /// The providers that are configured.
     pub access: Vec<Access>,
+    /// How organizations come to providers of their own.
+    pub tenancy: Tenancy,
     /// Where drains and counts run; shutdown waits for them.
     pub tasks: TaskTracker,
     /// The main runtime, which outlives the server's workers.
@@ -167,8 +171,6 @@ pub struct Parts {
 impl Gateway {
     /// Puts a gateway together.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let access =
-            parts.access.into_iter().map(|access| (access.provider.name, Arc::new(access)));
         Arc::new(Self {
             mode: parts.mode,
             policy: parts.policy,
@@ -184,7 +186,7 @@ impl Gateway {
             refusals: Refusals::default(),
             default_run: parts.default_run,
             jwt: parts.jwt,
-            access: access.collect(),
+            reaches: Reaches::new(parts.access, parts.tenancy),
             tasks: parts.tasks,
             main: parts.main,
             on_call: parts.on_call,
@@ -204,14 +206,9 @@ impl Gateway {
         self.catalog.store(Arc::new(catalog));
     }
 
-    /// The access to a provider, if it is configured.
-    pub fn access(&self, provider: &str) -> Option<&Arc<Access>> {
-        self.access.get(provider)
-    }
-
-    /// Whether no model can be served.
+    /// Whether the operator has configured no provider.
     pub fn has_no_provider(&self) -> bool {
-        self.access.is_empty()
+        !self.reaches.has_environment()
     }
 
     /// Runs `task` on the main runtime; shutdown waits for it.
@@ -290,8 +287,12 @@ impl Gateway {
             Event::BudgetFreed(whose) => self.directory.wake(whose),
             Event::RunChanged(run) => self.refresh(run).await,
             Event::KeyChanged(key) => self.refresh_key(key).await,
-            Event::OrganizationChanged(id) => self.refresh_organization(id).await,
+            Event::OrganizationChanged(id) => {
+                self.reaches.forget(id);
+                self.refresh_organization(id).await;
+            }
             Event::Reconnected => {
+                self.reaches.forget_all();
                 for run in self.directory.ids() {
                     self.refresh(run).await;
                 }

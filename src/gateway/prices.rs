@@ -54,7 +54,7 @@ impl Refresher {
     /// Asks every configured provider that lists prices, and puts what is believed into force.
     pub async fn refresh(&self, gateway: &Gateway) {
         for (name, unit) in PRICE_LISTS {
-            let Some(access) = gateway.access(name) else { continue };
+            let Some(access) = gateway.environment_access(name) else { continue };
             match offers(access, unit, &self.client).await {
                 Ok(offers) => self.take_in(gateway, name, &offers),
                 Err(error) => tracing::warn!(

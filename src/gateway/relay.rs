@@ -251,10 +251,7 @@ impl Metered {
     fn fail(&mut self, fault: &StreamFault, out: &mut VecDeque<Bytes>) -> Step {
         let (failure, end) = match fault {
             StreamFault::Provider(error) => {
-                let access = self
-                    .call
-                    .as_ref()
-                    .and_then(|call| call.gateway().access(call.target.provider.name));
+                let access = self.call.as_ref().map(|call| &call.access);
                 let failure = access.map(|access| failure::fault_of_error(access, error));
                 (failure.unwrap_or_else(failure::broken), End::Broken)
             }

@@ -12,6 +12,7 @@ use crate::providers::Provider;
 
 use super::Gateway;
 use super::caller::Caller;
+use super::reach::{Reach, outside_the_eu};
 
 /// A model that can be called, and who serves it.
 pub struct Listed {
@@ -33,37 +34,38 @@ impl Listed {
 
 impl Gateway {
     /// All models that a caller may use: in the catalogue's order, then by its run's aliases.
-    pub fn models_of(&self, caller: &Caller) -> Vec<Listed> {
+    pub fn models_of(&self, caller: &Caller, reach: &Reach) -> Vec<Listed> {
         let control = &caller.run.terms.control;
         let is_alias = |target: &Target| control.model_aliases.contains_key(&target.model);
-        let mut models = self.models_at(control.provider.as_deref());
+        let mut models = self.models_at(control.provider.as_deref(), reach);
         models.retain(|own| may_use(caller, &own.target) && !is_alias(&own.target));
-        models.extend(control.model_aliases.keys().filter_map(|name| self.model_of(caller, name)));
+        let aliases = control.model_aliases.keys();
+        models.extend(aliases.filter_map(|name| self.model_of(caller, name, reach)));
         models
     }
 
     /// The model that a caller's call for this name would go to, if he may use it.
-    pub fn model_of(&self, caller: &Caller, name: &str) -> Option<Listed> {
+    pub fn model_of(&self, caller: &Caller, name: &str, reach: &Reach) -> Option<Listed> {
         let control = &caller.run.terms.control;
         let alias = control.model_aliases.contains_key(name).then(|| name.to_owned());
         let target = self.catalog().resolve_at(
             control.model(name),
             control.provider.as_deref(),
-            |provider| self.access(provider.name).is_some(),
+            |provider| reach.serves(provider),
         );
         let target = target.ok().filter(|target| may_use(caller, target))?;
         Some(Listed { alias, target })
     }
 
-    /// All models that somebody serves here, in the catalogue's order.
-    pub fn models(&self) -> Vec<Listed> {
-        self.models_at(None)
+    /// All models that an organization is served, in the catalogue's order.
+    pub fn models(&self, reach: &Reach) -> Vec<Listed> {
+        self.models_at(None, reach)
     }
 
-    fn models_at(&self, provider: Option<&str>) -> Vec<Listed> {
+    fn models_at(&self, provider: Option<&str>, reach: &Reach) -> Vec<Listed> {
         let serves = |target: &&Arc<Target>| {
             provider.is_none_or(|provider| target.provider.name == provider)
-                && self.access(target.provider.name).is_some()
+                && reach.serves(target.provider)
         };
         let first =
             |model: &Arc<crate::catalog::Model>| model.targets.iter().find(serves).map(Arc::clone);
@@ -76,8 +78,9 @@ impl Gateway {
         catalog: &Catalog,
         request: &Request,
         caller: &Caller,
+        reach: &Reach,
     ) -> Result<Arc<Target>, Fault> {
-        let configured = |provider: &Provider| self.access(provider.name).is_some();
+        let configured = |provider: &Provider| reach.serves(provider);
         let control = &caller.run.terms.control;
         let (name, pinned) = (control.model(&request.model), control.provider.as_deref());
         let resolved = catalog.resolve_at(name, pinned, configured);
@@ -93,7 +96,11 @@ impl Gateway {
                         return Err(model_not_allowed(&request.model));
                     }
                 }
-                return Err(not_configured(provider));
+                let configured = |provider: &Provider| reach.is_configured(provider);
+                if catalog.resolve_at(name, pinned, configured).is_ok() {
+                    return Err(outside_the_eu());
+                }
+                return Err(reach.not_configured(provider));
             }
         };
         fits(request.format, &target)?;
@@ -203,19 +210,6 @@ fn not_there(name: &str, provider: Option<&str>) -> Fault {
             "This run is served by {provider} alone, which does not serve {name:?}. GET /v1/models \
              lists what it may use."
         ),
-    )
-    .param("model")
-}
-
-pub(super) fn not_configured(provider: &Provider) -> Fault {
-    let prefix = provider.settings_prefix;
-    let settings = match provider.default_base_url {
-        Some(_) => format!("{prefix}_API_KEY"),
-        None => format!("{prefix}_API_KEY and {prefix}_BASE_URL"),
-    };
-    Fault::new(
-        Code::ProviderNotConfigured,
-        format!("The provider of this model is not configured. Its operator can set {settings}."),
     )
     .param("model")
 }

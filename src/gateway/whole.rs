@@ -104,9 +104,8 @@ impl Reading {
                 Ok(answer) => (answer, streamed.then(failure::garbage)),
                 Err(AnswerFault::Garbage) => (Answer::default(), Some(failure::garbage())),
                 Err(AnswerFault::Provider(error)) => {
-                    let access = call.gateway().access(call.target.provider.name);
-                    let fault = access.map(|access| failure::fault_of_error(access, &error));
-                    (Answer::default(), Some(fault.unwrap_or_else(failure::garbage)))
+                    let fault = failure::fault_of_error(&call.access, &error);
+                    (Answer::default(), Some(fault))
                 }
             },
         };

@@ -24,6 +24,9 @@ const REFUSALS_EVERY: Duration = Duration::from_secs(1);
 const REREAD_EVERY: Duration = Duration::from_secs(2);
 /// How often runs that nobody calls for are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// How often the providers of organizations are read again; the longest that a change may go
+/// unheard of if its notification got lost.
+const PROVIDERS_EVERY: Duration = Duration::from_secs(20);
 /// How often reservations in our own name are looked through.
 const ORPHANS_EVERY: Duration = Duration::from_secs(5);
 /// How often settled calls are folded into sums by day. Reads add what is not folded yet.
@@ -62,6 +65,11 @@ pub fn start(
     every(FORGET_EVERY, tasks, stop, move || {
         let gateway = Arc::clone(&forgetting);
         async move { gateway.directory.forget_idle(Instant::now()) }
+    });
+    let providers = Arc::clone(gateway);
+    every(PROVIDERS_EVERY, tasks, stop, move || {
+        let gateway = Arc::clone(&providers);
+        async move { gateway.reread_providers().await }
     });
 }
 

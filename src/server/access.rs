@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::Config;
+use crate::config::{Config, ProviderSettings};
 use crate::domain::id::RunId;
 use crate::gateway::Mode;
 use crate::providers::{Provider, REGISTRY};
@@ -26,13 +26,15 @@ pub fn of(
 ) -> Result<Vec<Access>, AccessError> {
     if let Some(address) = simulator {
         let base = format!("http://{address}/v1");
-        return REGISTRY.iter().map(|provider| Access::new(provider, Some(&base), None)).collect();
+        let access = |provider: &'static Provider| {
+            let eu_endpoint = settings_of(config, provider).is_some_and(|known| known.eu_endpoint);
+            Access::new(provider, Some(&base), None).map(|access| access.in_the_eu(eu_endpoint))
+        };
+        return REGISTRY.iter().map(access).collect();
     }
     let mut configured = Vec::new();
     for provider in &REGISTRY {
-        let settings =
-            config.providers.iter().find(|known| known.prefix == provider.settings_prefix);
-        let Some(settings) = settings else { continue };
+        let Some(settings) = settings_of(config, provider) else { continue };
         let base = settings.base_url.as_ref().map(ExposeSecret::expose_secret);
         let (mut base, mut key) = (base, settings.api_key.as_ref());
         if mode == Mode::Dev {
@@ -43,10 +45,14 @@ pub fn of(
         if base.is_none() && provider.default_base_url.is_none() {
             warn_of_no_address(provider, key.is_some());
         } else if key.is_some() || base.is_some() {
-            configured.push(Access::new(provider, base, key)?);
+            configured.push(Access::new(provider, base, key)?.in_the_eu(settings.eu_endpoint));
         }
     }
     Ok(configured)
+}
+
+fn settings_of<'a>(config: &'a Config, provider: &Provider) -> Option<&'a ProviderSettings> {
+    config.providers.iter().find(|known| known.prefix == provider.settings_prefix)
 }
 
 /// A key alone does not reach a provider that has an address for each customer.

@@ -53,7 +53,7 @@ impl Access {
         for (name, value) in self.endpoints.first().map(|it| &it.headers).into_iter().flatten() {
             headers.append(name.clone(), value.clone());
         }
-        let answer = client.send(request).await.map_err(|_| ListError::NoAnswer)?;
+        let answer = client.send(request, self.anywhere).await.map_err(|_| ListError::NoAnswer)?;
         if answer.status() != http::StatusCode::OK {
             return Err(ListError::Status(answer.status().as_u16()));
         }

@@ -26,6 +26,7 @@ use crate::support::watch;
 const EXAMPLES: [(&str, &str); 5] = [
     ("DATABASE_URL", "postgres://rungate:secret@localhost/rungate"),
     ("ADMIN_TOKEN", ""),
+    ("ENCRYPTION_KEY", ""),
     ("MODELS_FILE", "./models.toml"),
     ("ENDPOINT_RATE_LIMITS", "/v1/messages/count_tokens=60"),
     ("WORKERS", "4"),
@@ -120,6 +121,8 @@ fn settings_table() -> String {
         "| `<P>_API_KEY` | not set | the key of a provider; P is one of {} |\n\
          | `<P>_BASE_URL` | the provider's own | where that provider is reached instead; {} has \
          an address for each customer and needs it |\n\
+         | `<P>_EU_ENDPOINT` | false | the operator attests that this provider, as it is configured \
+         here, is in the EU |\n\
          | `<SECRET>_FILE` | not set | {SECRET_FILES} |\n",
         served.join(", "),
         homeless.join(", ")
@@ -160,7 +163,9 @@ fn env_example() -> String {
     for provider in &REGISTRY {
         let (prefix, url) =
             (provider.settings_prefix, provider.default_base_url.unwrap_or(OWN_ADDRESS));
-        text.push_str(&format!("#{prefix}_API_KEY=\n#{prefix}_BASE_URL={url}\n"));
+        text.push_str(&format!(
+            "#{prefix}_API_KEY=\n#{prefix}_BASE_URL={url}\n#{prefix}_EU_ENDPOINT=false\n"
+        ));
     }
     text.push_str(&format!("\n# <SECRET>_FILE: {SECRET_FILES}\n"));
     text

@@ -1,6 +1,8 @@
 //! The models that a run may use, in one shape that the clients of OpenAI's list and of Anthropic's
 //! both read.
 
+use std::sync::Arc;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use schemars::JsonSchema;
@@ -11,6 +13,7 @@ use crate::domain::fault::{Code, Fault};
 use crate::domain::usage::Tokens;
 use crate::gateway::caller::Caller;
 use crate::gateway::inference::Standing;
+use crate::gateway::reach::Reach;
 use crate::gateway::route::Listed;
 
 use super::super::respond::answer;
@@ -90,8 +93,8 @@ impl<'a> Entry<'a> {
 /// `GET /v1/models`
 pub(super) async fn list(request: HttpRequest, plane: web::Data<Plane>) -> HttpResponse {
     answered(&request, &plane, async |id, standing| {
-        let caller = caller(&request, &plane, standing).await?;
-        let models = plane.gateway.models_of(&caller);
+        let (caller, reach) = caller(&request, &plane, standing).await?;
+        let models = plane.gateway.models_of(&caller, &reach);
         let mut query = request.query_string().split('&');
         let is_codex = query.any(|member| member.starts_with("client_version="));
         let list = List {
@@ -110,10 +113,11 @@ pub(super) async fn list(request: HttpRequest, plane: web::Data<Plane>) -> HttpR
 /// `GET /v1/models/{id}`
 pub(super) async fn one(request: HttpRequest, plane: web::Data<Plane>) -> HttpResponse {
     answered(&request, &plane, async |id, standing| {
-        let caller = caller(&request, &plane, standing).await?;
+        let (caller, reach) = caller(&request, &plane, standing).await?;
         // Clients escape the slash of a name; this unescapes it.
         let named: Result<Named, _> = request.match_info().load();
-        let found = named.ok().and_then(|named| plane.gateway.model_of(&caller, &named.model));
+        let found =
+            named.ok().and_then(|named| plane.gateway.model_of(&caller, &named.model, &reach));
         let found = found.ok_or_else(|| {
             Fault::new(
                 Code::NotFound,
@@ -130,10 +134,11 @@ async fn caller(
     request: &HttpRequest,
     plane: &Plane,
     standing: &mut Standing,
-) -> Result<Caller, Fault> {
+) -> Result<(Caller, Arc<Reach>), Fault> {
     let presented = presented(request)?;
     let identity = plane.gateway.authenticate(&presented).await?;
     let caller = plane.gateway.name_run(identity, &presented, &[]).await?;
     standing.run = caller.run.named();
-    Ok(caller)
+    let reach = plane.gateway.reach(caller.run.terms.organization).await?;
+    Ok((caller, reach))
 }

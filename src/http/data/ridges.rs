@@ -78,7 +78,8 @@ async fn first_embedder(
     let gateway = &plane.gateway;
     let caller = gateway.name_run(identity, presented, &asked.run_names()).await?;
     standing.run = caller.run.named();
-    let models = gateway.models_of(&caller);
+    let reach = gateway.reach(caller.run.terms.organization).await?;
+    let models = gateway.models_of(&caller, &reach);
     let first = models.iter().find(|listed| listed.target.kind == Kind::Embedding);
     first.map(|listed| listed.name().to_owned()).ok_or_else(|| {
         gateway.refusals.count(caller.run.id, Code::InvalidModel);
@@ -216,11 +217,14 @@ async fn models(
     let presented = presented(request)?;
     let identity = gateway.authenticate(&presented).await?;
     let mut models = match identity {
-        Identity::Anonymous if presented.named_runs.is_empty() => gateway.models(),
+        Identity::Anonymous if presented.named_runs.is_empty() => {
+            gateway.models(&*gateway.default_reach().await)
+        }
         identity => {
             let caller = gateway.name_run(identity, &presented, &[]).await?;
             standing.run = caller.run.named();
-            gateway.models_of(&caller)
+            let reach = gateway.reach(caller.run.terms.organization).await?;
+            gateway.models_of(&caller, &reach)
         }
     };
     models.retain(|listed| listed.target.kind == kind);

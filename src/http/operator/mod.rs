@@ -36,6 +36,8 @@ mod totals;
 mod organizations;
 mod usage;
 mod csv;
+mod providers;
+mod provider_routes;
 mod routes;
 
 pub use routes::document;

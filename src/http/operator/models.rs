@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::catalog::Target;
 use crate::domain::fault::Fault;
 use crate::gateway::Gateway;
+use crate::gateway::reach::Reach;
 use crate::http::catalogue_view::TargetView;
 use crate::http::route::{Param, Right};
 use crate::providers::REGISTRY;
@@ -36,8 +37,8 @@ pub(super) struct CatalogueView {
 }
 
 impl CatalogueView {
-    fn of(gateway: &Gateway, provider: Option<&str>) -> Self {
-        let configured = |target: &Target| gateway.access(target.provider.name).is_some();
+    fn of(gateway: &Gateway, reach: &Reach, provider: Option<&str>) -> Self {
+        let configured = |target: &Target| reach.serves(target.provider);
         let catalog = gateway.catalog();
         let targets = catalog.models().flat_map(|model| &model.targets);
         let wanted = targets.filter(|target| provider.is_none_or(|it| it == target.provider.name));
@@ -55,7 +56,9 @@ pub(super) async fn list(request: HttpRequest, operator: web::Data<Operator>) ->
     let work = async {
         exchange.admit(Right::Operator).await?;
         let query = exchange.query(QUERY)?;
-        let view = CatalogueView::of(&exchange.operator.gateway, provider(&query)?);
+        let (gateway, provider) = (&exchange.operator.gateway, provider(&query)?);
+        let reach = gateway.default_reach().await;
+        let view = CatalogueView::of(gateway, &reach, provider);
         exchange.json(StatusCode::OK, &view)
     };
     exchange.answer(work).await

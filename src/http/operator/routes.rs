@@ -14,7 +14,8 @@ use crate::http::usage_view::UsageView;
 
 use super::view::{CallView, ListView, RunView};
 use super::{
-    calls, change, csv, members, models, organizations, paging, register, runs, totals, usage,
+    calls, change, csv, members, models, organizations, paging, provider_routes, register, runs,
+    totals, usage,
 };
 
 const LEDGER: &[Code] = &[Code::Unavailable];
@@ -22,7 +23,7 @@ const OF_RUN: &[Code] = &[Code::InvalidRunId, Code::RunNotFound, Code::Unavailab
 
 /// Every list of endpoints of this plane.
 pub(super) fn mounted() -> impl Iterator<Item = &'static [Endpoint]> {
-    std::iter::once(ALL).chain(organizations::ALL)
+    [ALL, provider_routes::ALL].into_iter().chain(organizations::ALL)
 }
 
 /// The endpoints of runs, and those that every gateway has.

@@ -15,6 +15,7 @@ use rungate::domain::money::Usd;
 use rungate::domain::reservation::{Ask, Authority, CallFacts};
 use rungate::domain::settlement::{Charge, CostSource, UnknownUsage};
 use rungate::domain::usage::{Tokens, Usage};
+use rungate::gateway::reach::Tenancy;
 use rungate::gateway::retry::Retries;
 use rungate::gateway::{Gateway, Mode, Parts, Policy};
 use rungate::http::operator::{Operator, configure, document};
@@ -110,6 +111,7 @@ impl App {
             default_run: None,
             jwt: None,
             access: Vec::new(),
+            tenancy: Tenancy::default(),
             tasks: TaskTracker::new(),
             main: tokio::runtime::Handle::current(),
             on_call: None,

@@ -52,10 +52,7 @@ impl Exit {
     const fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done",
-            Self::Failed => {
-                "failed or refused; for `ledger check`: an invariant is violated; for `providers reencrypt`: a \
-                 key does not open"
-            }
+            Self::Failed => "failed or refused; for `ledger check`: an invariant is violated",
             Self::Usage => "wrong usage: an unknown command or option, a malformed value",
             Self::NotFound => "there is no such run",
             Self::Token => "the control plane wants a token, or another one",

@@ -25,9 +25,9 @@ pub(super) enum ProvidersCommand {
 const REENCRYPT: &str = "\
 Encrypt every provider key anew, under the first key of ENCRYPTION_KEY.
 
-To replace an encryption key: put the new one before the old one and restart every gateway; run this; \
-then take the old one away. It runs beside gateways, may be broken off, and changes nothing when it \
-is run again. Exit 1 if a key does not open; it stays as it is.";
+To replace an encryption key: put the new one before the old one and restart every gateway; run \
+this; then take the old one away. It runs beside gateways, may be broken off, and changes nothing \
+when it is run again. Exit 1 if a key does not open; it stays as it is.";
 
 /// How to answer.
 #[derive(Args, Debug)]

@@ -178,8 +178,7 @@ impl OpenCall {
     /// takes both, and the ask has the call's old place in the order of arrival.
     ///
     /// # Errors
-    /// If the ledger does not admit the next attempt, or its provider may not be reached any more;
-    /// with what the run or its organization refuses by, if it does.
+    /// If it is not admitted, or may not go there any more; with the rule that refuses, if any.
     pub async fn again(&mut self, status: u16) -> Result<(), Option<Fault>> {
         // What its organization has changed meanwhile holds for this attempt as for a new call.
         if let Err(refusal) = self.reach_again().await {
@@ -205,8 +204,7 @@ impl OpenCall {
     }
 
     async fn reach_again(&mut self) -> Result<(), Option<Fault>> {
-        let reach = self.gateway.reach(self.run.terms.organization).await;
-        let reach = reach.map_err(|_the_ledger_is_away| None)?;
+        let reach = self.gateway.reach(self.run.terms.organization).await.map_err(|_away| None)?;
         self.access = Arc::clone(reach.access(self.target.provider).map_err(Some)?);
         Ok(())
     }

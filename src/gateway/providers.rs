@@ -145,8 +145,8 @@ impl Gateway {
         let keys = self.reaches.tenancy.keys.as_ref().ok_or_else(|| {
             Fault::new(
                 Code::ProviderNotConfigured,
-                "This gateway keeps no provider keys, since ENCRYPTION_KEY is not set: its operator \
-                 can set it to what `openssl rand -base64 32` prints. Nothing was changed.",
+                "This gateway keeps no provider keys, since ENCRYPTION_KEY is not set. Its \
+                 operator can set it to what `openssl rand -base64 32` prints.",
             )
             .param("api_key")
         })?;

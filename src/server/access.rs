@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::config::{Config, ProviderSettings};
 use crate::domain::id::RunId;
 use crate::gateway::Mode;
+use crate::gateway::reach::Tenancy;
 use crate::providers::{Provider, REGISTRY};
 use crate::upstream::{Access, AccessError};
 
@@ -49,6 +50,16 @@ pub fn of(
         }
     }
     Ok(configured)
+}
+
+/// How organizations come to providers of their own.
+pub fn tenancy(config: &Config, simulated: bool) -> Tenancy {
+    Tenancy {
+        keys: config.encryption_keys.clone(),
+        shared: config.share_providers,
+        simulated,
+        listens: vec![config.listen_addr, config.admin_listen_addr],
+    }
 }
 
 fn settings_of<'a>(config: &'a Config, provider: &Provider) -> Option<&'a ProviderSettings> {

@@ -17,7 +17,6 @@ use crate::config::Config;
 use crate::domain::id::RunId;
 use crate::gateway::jwt::Jwt;
 use crate::gateway::prices::Refresher;
-use crate::gateway::reach::Tenancy;
 use crate::gateway::retry::Retries;
 use crate::gateway::{Gateway, Mode, OnCall, Parts, Policy};
 use crate::jobs::reload::Watched;
@@ -158,12 +157,7 @@ pub async fn start(
         default_run: (mode == Mode::Dev).then(RunId::random),
         access,
         jwt: jwt.clone(),
-        tenancy: Tenancy {
-            keys: config.encryption_keys.clone(),
-            shared: config.share_providers,
-            simulated: simulator.is_some(),
-            listens: vec![config.listen_addr, config.admin_listen_addr],
-        },
+        tenancy: access::tenancy(config, simulator.is_some()),
         tasks: tasks.clone(),
         main: tokio::runtime::Handle::current(),
         on_call,

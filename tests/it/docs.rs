@@ -23,7 +23,7 @@ use rungate::providers::REGISTRY;
 use crate::support::watch;
 
 /// Settings whose default is no value, and what stands for one in `.env.example`.
-const EXAMPLES: [(&str, &str); 5] = [
+const EXAMPLES: [(&str, &str); 6] = [
     ("DATABASE_URL", "postgres://rungate:secret@localhost/rungate"),
     ("ADMIN_TOKEN", ""),
     ("ENCRYPTION_KEY", ""),

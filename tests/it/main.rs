@@ -38,6 +38,7 @@ mod translate;
 mod openapi;
 mod tenancy;
 mod threats;
+mod tenants;
 mod fuzz;
 mod edge;
 mod tls;

@@ -16,10 +16,11 @@ use rungate::ledger::organizations::{
     BudgetStanding, Credit, KeyRecord, NewKey, OrchestratorKey, OrganizationRecord,
     OrganizationsError,
 };
+use rungate::ledger::providers::{ProviderConfiguration, ProvidersSnapshot};
 use rungate::ledger::queue::Turn;
 use rungate::ledger::{
     AuditLog, CallRecord, Close, Grant, Ledger, LedgerError, Members, Organizations, Page,
-    Registered, RunKey, RunRecord, RunsError, Totals, TotalsQuery, UsageQuery, UsageRow,
+    Providers, Registered, RunKey, RunRecord, RunsError, Totals, TotalsQuery, UsageQuery, UsageRow,
 };
 
 #[derive(Default)]
@@ -271,5 +272,24 @@ impl AuditLog for Broken {
         _: u32,
     ) -> Result<Vec<AuditRecord>, LedgerError> {
         Err(gone())
+    }
+}
+
+#[async_trait]
+impl Providers for Broken {
+    async fn providers(&self, _: OrganizationId) -> Result<Option<ProvidersSnapshot>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn put_provider(
+        &self,
+        _: OrganizationId,
+        _: ProviderConfiguration,
+    ) -> Result<Option<ProviderConfiguration>, OrganizationsError> {
+        Err(gone().into())
+    }
+
+    async fn delete_provider(&self, _: OrganizationId, _: &str) -> Result<(), OrganizationsError> {
+        Err(gone().into())
     }
 }

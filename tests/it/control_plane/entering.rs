@@ -16,6 +16,8 @@ const OF_A_RUN: [(&str, &str, &str); 7] = [
     ("GET", "/calls", ""),
 ];
 
+/// Those of an organization.
+const PROVIDERS: &str = "/organizations/00000000-0000-0000-0000-000000000001/inference/providers";
 const NO_KEY: &str =
     "This credential is not valid here. Send ADMIN_TOKEN as `Authorization: Bearer …`.";
 const NO_RUN: &str = "There is no run of this id. Check the id, or have the run registered first.";
@@ -32,7 +34,9 @@ async fn every_bad_credential_gets_the_same_answer() {
     let bad =
         [None, Some(""), Some("Bearer"), Some("Bearer "), Some(TOKEN), Some(&basic), Some(&longer)];
     for credential in bad {
-        for what in ["POST /runs", "GET /runs", "GET /metrics", "GET /nowhere", "PUT /runs"] {
+        let providers = ["GET", "PUT"].map(|method| format!("{method} {PROVIDERS}"));
+        let runs = ["POST /runs", "GET /runs", "GET /metrics", "GET /nowhere", "PUT /runs"];
+        for what in runs.into_iter().chain(providers.iter().map(String::as_str)) {
             let mut request = app.request(what);
             if let Some(credential) = credential {
                 request = request.header("authorization", credential);
@@ -196,6 +200,9 @@ async fn without_its_ledger_everything_is_unavailable_and_nothing_leaks() {
         ("POST /runs".to_owned(), r#"{"cost_limit_usd":1}"#),
         ("GET /readyz".to_owned(), ""),
         ("GET /usage".to_owned(), ""),
+        (format!("GET {PROVIDERS}"), ""),
+        (format!("PUT {PROVIDERS}"), r#"{"provider":"openai","api_key":"a"}"#),
+        (format!("DELETE {PROVIDERS}/openai"), ""),
     ];
     for (what, body) in runs.into_iter().chain(others) {
         let answer = app.ask(&what, body).await;

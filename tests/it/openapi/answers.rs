@@ -123,7 +123,9 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let gateway = TestGateway::serve(&database().await, &[]).await;
+        let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let settings = [("ENCRYPTION_KEY", key)];
+        let gateway = TestGateway::serve(&database().await, &settings).await;
         let operator = Plane::of(&gateway.client.admin, ADMIN_TOKEN).await;
         let body = json!({"cost_limit_usd": "1", "status": "running", "requests_per_minute": 900});
         let run = operator.say("POST /runs", body, 201).await.json();
@@ -264,6 +266,7 @@ async fn the_control_plane_answers_as_it_is_described() {
     check_lines(operator, id).await;
     check_reports(operator).await;
     operator.ask("GET /models?provider=openai", 200).await;
+    providers(operator).await;
     for path in ["/metrics", "/healthz", "/readyz", "/openapi.json"] {
         operator.ask(&format!("GET {path}"), 200).await;
     }
@@ -371,6 +374,18 @@ async fn check_reports(operator: &Plane) {
     }
     operator.ask(&format!("GET {of_default}?group_by=color"), 400).await;
     operator.ask(&format!("GET {}", of_default.replace("0001", "0002")), 404).await;
+}
+
+/// The providers of an organization.
+async fn providers(operator: &Plane) {
+    let path = "/organizations/00000000-0000-0000-0000-000000000001/inference/providers";
+    let body = json!({"provider": "openai", "api_key": "sentinel", "eu_endpoint": true});
+    operator.say(&format!("PUT {path}"), body, 200).await;
+    operator.say(&format!("PUT {path}"), json!({"provider": "nobody"}), 400).await;
+    operator.ask(&format!("GET {path}"), 200).await;
+    operator.ask(&format!("DELETE {path}/openai"), 200).await;
+    operator.ask(&format!("DELETE {path}/openai"), 404).await;
+    operator.ask("GET /organizations/nobody/inference/providers", 404).await;
 }
 
 /// Every line is what a row of the list is.

@@ -78,7 +78,9 @@ async fn bodies_are_accepted_as_they_are_described() {
     let document = Document::read(&client.admin, ADMIN_TOKEN).await;
     let mut bodies = 0;
     for operation in document.operations() {
-        if operation.value["requestBody"].is_null() {
+        // What a provider's configuration may be depends on what stands there, and on the settings:
+        // `tests/it/tenants/configuring.rs` holds it.
+        if operation.value["requestBody"].is_null() || operation.id() == "putProvider" {
             continue;
         }
         // What is tried on the settings changes them.

@@ -12,7 +12,7 @@ use crate::domain::fault::Fault;
 use crate::domain::id::{Attempt, ReservationId};
 use crate::domain::money::Usd;
 use crate::domain::price::Caching;
-use crate::domain::reservation::{Ask, Authority, CallFacts, Refusal};
+use crate::domain::reservation::{Ask, Authority, CallFacts};
 use crate::domain::settlement::{Charge, CostSource, Ending, Flag, Terms};
 use crate::domain::usage::Tokens;
 use crate::ledger::queue::Turn;
@@ -23,11 +23,12 @@ use crate::protocol::request::TextCounter;
 use crate::protocol::translate::Translation;
 use crate::upstream::Access;
 
-use super::admission::{Admitted, closed, expired};
-use super::caller::{Caller, invalid_key, run_not_found};
+use super::admission::Admitted;
+use super::caller::Caller;
 use super::directory::KnownRun;
 use super::payers::{KnownKey, budgets_of};
 use super::pricing::Pricing;
+use super::refused::final_word;
 use super::{Busy, Gateway, Work};
 
 /// What a client sees if it has gone: nothing. It is only recorded.
@@ -383,21 +384,6 @@ impl Drop for OpenCall {
             let ending = if bought_nothing { Ending::NothingBought } else { Ending::Unknown };
             self.end(ending, CLIENT_GONE, None);
         }
-    }
-}
-
-/// What a refused retry tells the client: that the run is over, if it is; else nothing, and the
-/// failure that was to be retried stands.
-fn final_word(refusal: Refusal) -> Option<Fault> {
-    match refusal {
-        Refusal::RunClosed(state) => Some(closed(state.as_str())),
-        Refusal::RunExpired => Some(expired()),
-        Refusal::InvalidKey => Some(invalid_key()),
-        Refusal::RunNotFound => Some(run_not_found()),
-        Refusal::RunNotActive(_)
-        | Refusal::Outdated
-        | Refusal::Behind { .. }
-        | Refusal::Budget { .. } => None,
     }
 }
 

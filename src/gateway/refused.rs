@@ -7,8 +7,10 @@ use crate::domain::budget::{Amounts, Balance, Scope, Unit};
 use crate::domain::fault::{Code, Fault, MoneyFacts};
 use crate::domain::money::Usd;
 use crate::domain::organization::spent_code;
+use crate::domain::reservation::Refusal;
 
-use super::caller::Caller;
+use super::admission::{closed, expired};
+use super::caller::{Caller, invalid_key, run_not_found};
 
 /// The budget that refused.
 pub(super) struct Refused {
@@ -113,4 +115,19 @@ impl Refused {
 
 fn amount(decimal: Decimal) -> Usd {
     Usd::from_decimal(decimal.normalize()).unwrap_or_default()
+}
+
+/// What a refused retry tells the client: that the run is over, if it is; else nothing, and the
+/// failure that was to be retried stands.
+pub(super) fn final_word(refusal: Refusal) -> Option<Fault> {
+    match refusal {
+        Refusal::RunClosed(state) => Some(closed(state.as_str())),
+        Refusal::RunExpired => Some(expired()),
+        Refusal::InvalidKey => Some(invalid_key()),
+        Refusal::RunNotFound => Some(run_not_found()),
+        Refusal::RunNotActive(_)
+        | Refusal::Outdated
+        | Refusal::Behind { .. }
+        | Refusal::Budget { .. } => None,
+    }
 }

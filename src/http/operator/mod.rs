@@ -39,8 +39,9 @@ mod csv;
 mod providers;
 mod provider_routes;
 mod routes;
+mod document;
 
-pub use routes::document;
+pub use document::document;
 
 use exchange::{Exchange, NO_STORE};
 

@@ -215,12 +215,7 @@ impl Config {
             shutdown_notice: read.seconds("SHUTDOWN_NOTICE_SECONDS", 0, 0),
             shutdown_grace: read.seconds("SHUTDOWN_GRACE_SECONDS", 30, 0),
             workers: usize::try_from(read.number("WORKERS", cpus as u64, 1, 512)).unwrap_or(cpus),
-            log_format: read.parsed(
-                "LOG_FORMAT",
-                LogFormat::Text,
-                "`text` or `json`",
-                LogFormat::parse,
-            ),
+            log_format: read.log_format(),
             rust_log: read.log_filter(),
             rungate_url: read
                 .text("RUNGATE_URL")

@@ -14,7 +14,7 @@ use crate::domain::usage::{MAX_TOKENS, Tokens};
 use super::rates::{self, RateLimits};
 use super::secret::{self, secret_file};
 use super::settings::PROVIDER_PREFIXES;
-use super::{ClientLimits, ConfigError, ProviderSettings};
+use super::{ClientLimits, ConfigError, LogFormat, ProviderSettings};
 
 /// Reads values one by one and remembers what was wrong.
 pub(super) struct Reader<'a> {
@@ -144,6 +144,10 @@ impl Reader<'_> {
         let list = self.secret("ENCRYPTION_KEY")?;
         let keys = EncryptionKeys::parse(list.expose_secret());
         keys.map_err(|error| self.wrong("ENCRYPTION_KEY", error.to_string())).ok()
+    }
+
+    pub(super) fn log_format(&mut self) -> LogFormat {
+        self.parsed("LOG_FORMAT", LogFormat::Text, "`text` or `json`", LogFormat::parse)
     }
 
     pub(super) fn log_filter(&mut self) -> String {

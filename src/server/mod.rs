@@ -170,7 +170,6 @@ pub async fn start(
     if let Some(postgres) = &books.postgres {
         jobs::start_postgres(postgres, config, books.events, &jobs, &stop_jobs);
     }
-
     refresh_prices(config, &gateway, &jobs, &stop_jobs)?;
     let cluster = books.cluster.map(Arc::new);
     cluster.iter().for_each(|cluster| private::keep_running(cluster, &jobs, &stop_jobs));

@@ -12,7 +12,7 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 /// Whether somebody is there, whatever he answers.
 async fn is_mounted(base: &str, method: &str, path: &str) -> bool {
     let path = path.replace("{id}", "11111111-2222-4333-8444-555555555555");
-    let path = path.replace("{org}", "default");
+    let path = path.replace("{org}", "default").replace("{provider}", "openai");
     let url = format!("{base}{}", path.replace("{model}", "gpt-4o-mini"));
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let method = Method::from_bytes(method.as_bytes()).unwrap();
@@ -22,6 +22,7 @@ async fn is_mounted(base: &str, method: &str, path: &str) -> bool {
     answer.status != 404
         || answer.text.contains("run_not_found")
         || answer.text.contains("The organization has nothing")
+        || answer.text.contains("has not configured this provider")
         || answer.text.contains("not a UUID")
 }
 

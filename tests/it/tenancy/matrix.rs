@@ -50,6 +50,9 @@ fn rows() -> Vec<(&'static str, Option<Value>)> {
         ("listMembers", None),
         ("removeMember", None),
         ("organizationUsage", None),
+        ("listProviders", None),
+        ("putProvider", Some(json!({"provider": "openai", "api_key": "sentinel"}))),
+        ("deleteProvider", None),
     ]
 }
 
@@ -79,7 +82,7 @@ impl Operation {
 
     /// The request for one thing in one organization.
     fn at(&self, organization: &str, thing: &str) -> String {
-        let path = self.path.replace("{org}", organization);
+        let path = self.path.replace("{org}", organization).replace("{provider}", thing);
         let path = path.replace("{id}", thing).replace("{key}", thing).replace("{name}", thing);
         format!("{} {path}", self.method)
     }
@@ -90,6 +93,7 @@ impl Operation {
             () if self.names("id") => &tenant.run,
             () if self.path.contains("/orchestrator-keys/") => &tenant.orchestrator,
             () if self.names("key") => &tenant.key,
+            () if self.names("provider") => "openai",
             () => "spare",
         }
     }

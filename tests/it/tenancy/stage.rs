@@ -42,7 +42,8 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) async fn new() -> Self {
         let database = database().await;
-        Self { gateway: TestGateway::serve(&database, &[]).await, database }
+        let settings = [("ENCRYPTION_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")];
+        Self { gateway: TestGateway::serve(&database, &settings).await, database }
     }
 
     /// Asks, from an address of loopback that ends in this number.

@@ -87,7 +87,7 @@ pub(super) fn ip_of(host: &str) -> Option<IpAddr> {
 fn is_outer_name(host: &str) -> bool {
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     let ends = |end: &&str| name.strip_suffix(*end).is_some_and(|rest| rest.ends_with('.'));
-    name.contains('.') && !INNER_NAMES.iter().any(|end| ends(&end))
+    name.contains('.') && !INNER_NAMES.iter().any(ends)
 }
 
 /// Whether an address is one of the public Internet: none of the ranges that IANA's registries of

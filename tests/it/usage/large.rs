@@ -1,5 +1,7 @@
 //! How long reports take over many calls: shown, and not part of the suite.
 
+#![allow(clippy::print_stdout, reason = "it is run to be read")]
+
 use std::time::Instant;
 
 use rungate::ledger::{UsageBy, UsageQuery};
@@ -59,10 +61,10 @@ async fn reports_over_many_calls_are_timed() {
     for first in (0..calls).step_by(AT_ONCE as usize) {
         stage.execute(&fill(calls, first)).await;
     }
-    eprintln!("{calls} calls are written in {:?}", begun.elapsed());
+    println!("{calls} calls are written in {:?}", begun.elapsed());
     let begun = Instant::now();
     stage.fold_all().await;
-    eprintln!("folded in {:?}", begun.elapsed());
+    println!("folded in {:?}", begun.elapsed());
     stage.execute("VACUUM ANALYZE").await;
     let at = |text: &str| text.parse().unwrap();
     for (what, from, to) in [
@@ -74,7 +76,7 @@ async fn reports_over_many_calls_are_timed() {
             stage.rows(&asked).await;
             let begun = Instant::now();
             let rows = stage.rows(&asked).await;
-            eprintln!("{what} by {group_by:?}: {} rows in {:?}", rows.len(), begun.elapsed());
+            println!("{what} by {group_by:?}: {} rows in {:?}", rows.len(), begun.elapsed());
             assert!(!rows.is_empty());
         }
     }

@@ -71,6 +71,8 @@ impl Gateway {
         patch: SettingsPatch,
     ) -> Result<OrganizationRecord, Fault> {
         let record = self.ledger.put_settings(id, patch).await.map_err(fault)?;
+        // Residency holds here before this is answered; others hear of it.
+        self.reaches.forget(id);
         self.refresh_organization(id).await;
         Ok(record)
     }

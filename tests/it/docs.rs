@@ -70,7 +70,7 @@ fn when(code: Code) -> &'static str {
         Code::EuResidencyUnavailable => {
             "the organization is bound to the EU, and no provider of the model is attested there"
         }
-        Code::Forbidden => "the credential may not do this on the control plane; not used yet",
+        Code::Forbidden => "the credential may not do this on the control plane",
         Code::RunNotFound => "there is no run of this id",
         Code::NotFound => "there is no such endpoint or object",
         Code::RunNotActive => "the run is still `pending` or `initializing` after the wait",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rungate::domain::id::OrganizationId;
+use rungate::domain::organization::SettingsPatch;
 use serde_json::json;
 
 use super::stage::{ANSWER, bind, gateway, openai, organization, put, run};
@@ -41,6 +42,22 @@ async fn a_bound_organization_reaches_attested_providers_only() {
     prefixed["model"] = json!("openai/gpt-4o-mini");
     assert_eq!(client.ask(&tenant, &prefixed).await.code(), "eu_residency_unavailable");
     assert_eq!(provider.seen().len(), 3);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_the_settings_are_answered_their_gateway_keeps_to_them() {
+    let provider = ScriptedProvider::json(ANSWER).await;
+    let gateway = gateway(&database().await, &[]).await;
+    let (client, org) = (&gateway.client, organization(&gateway).await);
+    let tenant = run(gateway.running.gateway.ledger.as_ref(), org).await;
+    put(client, org, &openai(&provider, "tenants-key")).await;
+    for bound in [true, false, true] {
+        let patch = SettingsPatch { eu_only: Some(bound), ..SettingsPatch::default() };
+        gateway.running.gateway.put_settings(org, patch).await.unwrap();
+        let expected = if bound { 403 } else { 200 };
+        assert_eq!(client.ask(&tenant, &prompt("Hi")).await.status, expected);
+    }
     gateway.stop().await;
 }
 

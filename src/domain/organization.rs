@@ -1,9 +1,10 @@
 //! Organizations: who pays, what they have set, and the keys that spend for them.
 
 use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 
-use super::budget::{BudgetRef, Scope, Unit};
+use super::budget::{BudgetRef, Scope, Unit, Window};
 use super::fault::Code;
 use super::id::{KeyId, OrganizationId};
 use super::key::TokenHash;
@@ -212,6 +213,79 @@ pub struct KeyLimits {
     pub monthly_usd: Option<Usd>,
     /// Most dollars over its lifetime.
     pub lifetime_usd: Option<Usd>,
+}
+
+impl KeyLimits {
+    /// The budgets that a key may have, each with its limit, in the budget's unit.
+    pub fn budgets(&self) -> [(Unit, Window, Option<Decimal>); 4] {
+        let tokens = |tokens: Tokens| Decimal::from(tokens.count());
+        [
+            (Unit::Tokens, Window::Month, Some(tokens(self.monthly_tokens))),
+            (Unit::Tokens, Window::Day, self.daily_tokens.map(tokens)),
+            (Unit::Usd, Window::Month, self.monthly_usd.map(Usd::decimal)),
+            (Unit::Usd, Window::Lifetime, self.lifetime_usd.map(Usd::decimal)),
+        ]
+    }
+}
+
+/// What a change asks of an inference key. Absent fields stay as they are; where there may be no
+/// limit, `Some(None)` takes it away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyPatch {
+    /// Its name.
+    pub name: Option<String>,
+    /// The models that it is good for.
+    pub allowed_models: Option<Option<Vec<String>>>,
+    /// The endpoints that it is good for.
+    pub allowed_endpoints: Option<Option<Vec<String>>>,
+    /// Most requests a minute on one gateway.
+    pub rate_limit_rpm: Option<Option<u32>>,
+    /// Most requests a second on one gateway.
+    pub rate_limit_rps: Option<Option<u32>>,
+    /// Most tokens a minute on one gateway.
+    pub tokens_per_minute: Option<Option<u32>>,
+    /// Most calls at once on one gateway.
+    pub max_concurrency: Option<Option<u32>>,
+    /// When it stops being good by itself.
+    pub expires_at: Option<Option<DateTime<Utc>>>,
+    /// Whether each of its calls must name a run.
+    pub require_run: Option<bool>,
+    /// The name in a client's certificate that stands for it.
+    pub client_identity: Option<Option<String>>,
+    /// Most tokens in a month.
+    pub monthly_tokens: Option<Tokens>,
+    /// Most tokens in a day.
+    pub daily_tokens: Option<Option<Tokens>>,
+    /// Most dollars in a month.
+    pub monthly_usd: Option<Option<Usd>>,
+    /// Most dollars over its lifetime.
+    pub lifetime_usd: Option<Option<Usd>>,
+}
+
+impl KeyPatch {
+    /// What a key allows, and what it may spend, once it is changed.
+    #[must_use]
+    pub fn applied(self, terms: KeyTerms, limits: KeyLimits) -> (KeyTerms, KeyLimits) {
+        let terms = KeyTerms {
+            name: self.name.unwrap_or(terms.name),
+            allowed_models: self.allowed_models.unwrap_or(terms.allowed_models),
+            allowed_endpoints: self.allowed_endpoints.unwrap_or(terms.allowed_endpoints),
+            rate_limit_rpm: self.rate_limit_rpm.unwrap_or(terms.rate_limit_rpm),
+            rate_limit_rps: self.rate_limit_rps.unwrap_or(terms.rate_limit_rps),
+            tokens_per_minute: self.tokens_per_minute.unwrap_or(terms.tokens_per_minute),
+            max_concurrency: self.max_concurrency.unwrap_or(terms.max_concurrency),
+            expires_at: self.expires_at.unwrap_or(terms.expires_at),
+            require_run: self.require_run.unwrap_or(terms.require_run),
+            client_identity: self.client_identity.unwrap_or(terms.client_identity),
+        };
+        let limits = KeyLimits {
+            monthly_tokens: self.monthly_tokens.unwrap_or(limits.monthly_tokens),
+            daily_tokens: self.daily_tokens.unwrap_or(limits.daily_tokens),
+            monthly_usd: self.monthly_usd.unwrap_or(limits.monthly_usd),
+            lifetime_usd: self.lifetime_usd.unwrap_or(limits.lifetime_usd),
+        };
+        (terms, limits)
+    }
 }
 
 /// An inference key as a gateway knows it.

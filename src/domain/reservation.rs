@@ -50,6 +50,17 @@ pub struct CallFacts {
     pub output_bound: Tokens,
 }
 
+/// How often those who pay had been changed when an asker last heard of them. What a call was let
+/// in on beside the ledger – which budgets there are, what its key allows, who may be asked – is of
+/// these versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// The organization's version.
+    pub payer: u64,
+    /// The key's version; of no account where there is none.
+    pub key: u64,
+}
+
 /// What a call asks of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
@@ -61,6 +72,8 @@ pub struct Ask {
     pub run: Option<RunId>,
     /// By what right.
     pub authority: Authority,
+    /// What its asker goes by.
+    pub heard: Heard,
     /// The budgets that it falls under, in the order of checking.
     pub budgets: Vec<BudgetRef>,
     /// The most it can take of each.
@@ -128,7 +141,8 @@ pub enum Refusal {
     RunExpired,
     /// The run is not running yet.
     RunNotActive(RunState),
-    /// The ask is on budgets of another attempt: the run has to be looked up again.
+    /// The ask is on budgets of another attempt, or its organization or key was changed since its
+    /// asker heard of them: they have to be looked up again.
     Outdated,
     /// An earlier call of the run is waiting for money; this one may not overtake it.
     Behind {

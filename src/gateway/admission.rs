@@ -13,7 +13,7 @@ use crate::domain::fault::{Code, Fault};
 use crate::domain::id::ReservationId;
 use crate::domain::policy::{Step, Wanted};
 use crate::domain::price::Caching;
-use crate::domain::reservation::{Ask, CallFacts, Refusal};
+use crate::domain::reservation::{Ask, CallFacts, Heard, Refusal};
 use crate::domain::settlement::Terms;
 use crate::domain::usage::Tokens;
 use crate::ledger::queue::Turn;
@@ -25,7 +25,9 @@ use crate::upstream::Client;
 use super::caller::{Caller, invalid_key, run_not_found};
 use super::counting::Prompt;
 use super::directory::KnownRun;
+use super::heard::heard_of;
 use super::refused::Refused;
+use super::route::{check_endpoint, check_model};
 use super::{Gateway, draining, unavailable};
 
 /// How often whoever waits for money asks again without having been woken.
@@ -152,7 +154,7 @@ impl Attempt<'_> {
             }
             let changed = run.changed();
             let ask = self.ask()?;
-            let amounts = ask.amounts;
+            let (amounts, heard) = (ask.amounts, ask.heard);
             let asked = self.gateway.ledger.admit(ask, &turn).await.map_err(unavailable)?;
             match asked {
                 Ok(grant) => return Ok(self.admitted(grant, amounts, turn)),
@@ -180,12 +182,12 @@ impl Attempt<'_> {
                     }
                     let _told = tokio::time::timeout(left.min(STATE_POLL), changed).await;
                 }
-                // Another attempt was opened, and not here.
+                // Another attempt was opened, or those who pay were changed, and not here.
                 Err(Refusal::Outdated) if self.retries < MAX_RETRIES => {
                     self.retries += 1;
-                    self.gateway.directory.refresh(run.id).await.map_err(unavailable)?;
+                    self.catch_up(heard).await?;
                 }
-                Err(Refusal::Outdated) => return Err(no_end_of_attempts()),
+                Err(Refusal::Outdated) => return Err(no_end_of_changes()),
                 Err(Refusal::RunNotFound) => return Err(run_not_found()),
                 Err(Refusal::InvalidKey) => return Err(invalid_key()),
                 Err(Refusal::RunExpired) => return Err(expired()),
@@ -206,11 +208,13 @@ impl Attempt<'_> {
             .wanted
             .amounts(self.output)
             .map_err(|_| Fault::new(Code::CostLimitExceeded, "No cap can afford this call."))?;
+        let heard = heard_of(&caller.run, caller.key.as_deref());
         Ok(Ask {
             id: ReservationId::generate(),
             organization: caller.run.terms.organization,
             run: caller.run.named(),
             authority: caller.authority,
+            heard,
             budgets: caller.budgets(),
             amounts,
             facts: CallFacts {
@@ -224,6 +228,17 @@ impl Attempt<'_> {
                 output_bound: self.output.times(u64::from(self.wanted.choices)),
             },
         })
+    }
+
+    /// Looks up again what changed since the call was let in, and whether it still may be made.
+    async fn catch_up(&self, heard: Heard) -> Result<(), Fault> {
+        let Candidate { caller, target, endpoint, request, .. } = self.call;
+        let hearing = self.gateway.hear_again(&caller.run, caller.key.as_deref(), heard);
+        hearing.await.map_err(unavailable)?;
+        caller.check_key_names_run()?;
+        check_endpoint(endpoint, caller)?;
+        check_model(&request.model, target, caller)?;
+        self.gateway.reach_of(&caller.run).await?.access(target.provider).map(drop)
     }
 
     /// Refuses a call that is behind others at once if what is spent leaves too little for it,
@@ -352,9 +367,9 @@ fn thinking_fits(request: &Request, output: Tokens) -> Result<(), Fault> {
     ))
 }
 
-/// Attempts are opened faster than this gateway hears of them.
-fn no_end_of_attempts() -> Fault {
-    unavailable(LedgerError::Unavailable("the run is in yet another attempt".into()))
+/// The run, its organization or its key is changed faster than this gateway hears of it.
+fn no_end_of_changes() -> Fault {
+    unavailable(LedgerError::Unavailable("the run or those who pay changed yet again".into()))
 }
 
 pub(super) fn not_active(state: &str) -> Fault {

@@ -12,7 +12,7 @@ use crate::domain::fault::Fault;
 use crate::domain::id::{Attempt, ReservationId};
 use crate::domain::money::Usd;
 use crate::domain::price::Caching;
-use crate::domain::reservation::{Ask, Authority, CallFacts};
+use crate::domain::reservation::Authority;
 use crate::domain::settlement::{Charge, CostSource, Ending, Flag, Terms};
 use crate::domain::usage::Tokens;
 use crate::ledger::queue::Turn;
@@ -26,10 +26,11 @@ use crate::upstream::Access;
 use super::admission::Admitted;
 use super::caller::Caller;
 use super::directory::KnownRun;
-use super::payers::{KnownKey, budgets_of};
+use super::payers::KnownKey;
 use super::pricing::Pricing;
-use super::refused::final_word;
 use super::{Busy, Gateway, Work};
+
+mod again;
 
 /// What a client sees if it has gone: nothing. It is only recorded.
 pub const CLIENT_GONE: u16 = 499;
@@ -172,63 +173,6 @@ impl OpenCall {
     /// The provider did not take the call: whatever happens now, this attempt bought nothing.
     pub fn refused(&mut self) {
         self.refused = true;
-    }
-
-    /// Releases this attempt, whose client would have got `status`, and reserves the next on the
-    /// same terms. The end is handed over right before the ask, so that one statement of the ledger
-    /// takes both, and the ask has the call's old place in the order of arrival.
-    ///
-    /// # Errors
-    /// If it is not admitted, or may not go there any more; with the rule that refuses, if any.
-    pub async fn again(&mut self, status: u16) -> Result<(), Option<Fault>> {
-        // What its organization has changed meanwhile holds for this attempt as for a new call.
-        if let Err(refusal) = self.reach_again().await {
-            self.end(Ending::NothingBought, status, None);
-            return Err(refusal);
-        }
-        let ask = self.next_ask();
-        self.end(Ending::NothingBought, status, None);
-        let gateway = Arc::clone(&self.gateway);
-        let asked = gateway.ledger.admit(ask, &self.turn).await;
-        self.turn.step_out();
-        let grant = asked.map_err(|_the_ledger_is_away| None)?.map_err(final_word)?;
-        // The run's id is good for every attempt of the run, this call is not.
-        if grant.attempt() != self.attempt {
-            return Err(None);
-        }
-        self.run.set_balance(*grant.balance());
-        self.id = grant.id();
-        self.admitted = Instant::now();
-        self.refused = false;
-        self.grant = Some(grant);
-        Ok(())
-    }
-
-    async fn reach_again(&mut self) -> Result<(), Option<Fault>> {
-        let reach = self.gateway.reach(self.run.terms.organization).await.map_err(|_away| None)?;
-        self.access = Arc::clone(reach.access(self.target.provider).map_err(Some)?);
-        Ok(())
-    }
-
-    fn next_ask(&self) -> Ask {
-        Ask {
-            id: ReservationId::generate(),
-            organization: self.run.terms.organization,
-            run: self.run.named(),
-            authority: self.authority,
-            budgets: budgets_of(&self.run, self.key.as_deref()),
-            amounts: self.terms.reserved,
-            facts: CallFacts {
-                request_id: self.request_id.clone(),
-                model: self.target.model.clone(),
-                requested_model: self.requested_model.clone(),
-                provider: self.target.provider.name.to_owned(),
-                endpoint: self.endpoint,
-                price_version: self.catalog.version().to_owned(),
-                input_bound: self.terms.input_bound,
-                output_bound: self.terms.output_bound,
-            },
-        }
     }
 
     /// A byte of the answer's body arrived.

@@ -85,6 +85,12 @@ impl Caller {
         Self { run, key: None, authority }
     }
 
+    /// Refuses a call that names no run with a key that wants one.
+    pub(super) fn check_key_names_run(&self) -> Result<(), Fault> {
+        let wants_run = self.key.as_ref().is_some_and(|key| key.heard().terms.require_run);
+        if wants_run && self.run.named().is_none() { Err(run_id_required()) } else { Ok(()) }
+    }
+
     /// The budgets that its calls fall under, in the order of checking.
     pub fn budgets(&self) -> Vec<BudgetRef> {
         budgets_of(&self.run, self.key.as_deref())
@@ -117,7 +123,7 @@ pub(super) fn two_credentials() -> Fault {
 }
 
 /// A run is needed, and nothing names it.
-pub(super) fn run_id_required() -> Fault {
+pub fn run_id_required() -> Fault {
     Fault::new(
         Code::RunIdRequired,
         "Nothing names a run. Send its token as `Authorization: Bearer …`, its id in the header \
@@ -226,11 +232,10 @@ impl Gateway {
     ) -> Result<Caller, Fault> {
         let authority = Authority::Key(key.id, hash);
         let Some(id) = named else {
-            if key.heard().terms.require_run {
-                return Err(run_id_required());
-            }
             let run = Arc::clone(&key.account);
-            return Ok(Caller { run, key: Some(key), authority });
+            let caller = Caller { run, key: Some(key), authority };
+            caller.check_key_names_run()?;
+            return Ok(caller);
         };
         let found = self.directory.by_id(id, self.stranger(presented)).await.map_err(not_found)?;
         let own = |run: &Arc<KnownRun>| run.terms.organization == key.heard().organization;

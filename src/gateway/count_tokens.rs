@@ -64,7 +64,7 @@ impl Gateway {
         standing: &mut Standing,
     ) -> Result<InputTokens, Fault> {
         check_endpoint(call.endpoint, caller)?;
-        let reach = self.reach(caller.run.terms.organization).await?;
+        let reach = self.reach_of(&caller.run).await?;
         let target = self.route(&self.catalog(), &asked.0, caller, &reach)?;
         let (request, _) = self.spoken(call, asked, &target, caller)?;
         let _entered = self.enter(caller, call.endpoint, || Tokens::ZERO, standing).await?;

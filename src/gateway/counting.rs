@@ -92,7 +92,7 @@ impl Gateway {
         end: Instant,
     ) -> Result<Tokens, Fault> {
         let Prompt { caller, target, request, client, betas } = prompt;
-        let reach = self.reach(caller.run.terms.organization).await?;
+        let reach = self.reach_of(&caller.run).await?;
         let access = reach.access(target.provider)?;
         let body = request.counting_body(&target.upstream_model).ok_or_else(failure::garbage)?;
         let outbound = Outbound {

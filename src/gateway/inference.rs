@@ -31,7 +31,7 @@ use super::streamed::{self, Streamed};
 use super::{Gateway, failure, unavailable};
 
 /// How long a reader waits for settlements that are being written.
-const READ_PATIENCE: Duration = Duration::from_millis(250);
+pub(super) const READ_PATIENCE: Duration = Duration::from_millis(250);
 
 /// A model call as the HTTP layer hands it over.
 pub struct ModelCall<'a> {
@@ -174,7 +174,7 @@ impl Gateway {
     ) -> Result<LetIn, Fault> {
         check_endpoint(call.endpoint, caller)?;
         let catalog = self.catalog();
-        let reach = self.reach(caller.run.terms.organization).await?;
+        let reach = self.reach_of(&caller.run).await?;
         let target = self.route(&catalog, &request, caller, &reach)?;
         let tells_cost = request.tells_cost || call.always_tell_cost;
         let (request, translation) = self.spoken(call, (request, body), &target, caller)?;
@@ -260,7 +260,7 @@ impl Gateway {
         let formats = (call.format, request.format, translation);
         let target = &target;
         // Asked anew: while the call waited for money, its organization may have changed its mind.
-        let reach = self.reach(caller.run.terms.organization).await.map_err(nothing)?;
+        let reach = self.reach_of(&caller.run).await.map_err(nothing)?;
         let access = Arc::clone(reach.access(target.provider).map_err(nothing)?);
         let (gateway, goes) = (Arc::clone(self), (Arc::clone(target), access));
         let mut open = OpenCall::new(gateway, caller, named, formats, goes, admitted, entered);

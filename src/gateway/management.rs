@@ -8,12 +8,12 @@ use crate::domain::id::{OrchestratorKeyId, OrganizationId, RunId};
 use crate::domain::organization::{Role, RunDefaults};
 use crate::ledger::audit::AuditRecord;
 use crate::ledger::members::Member;
-use crate::ledger::organizations::{Credit, OrchestratorKey, OrganizationsError};
+use crate::ledger::organizations::{OrchestratorKey, OrganizationsError};
 use crate::ledger::{Page, RunKey};
 
 use super::caller::run_not_found;
 use super::organizations::{fault, fault_of_object, no_organization};
-use super::runs::{Rows, cut, one_more};
+use super::runs::{Rows, cut};
 use super::{Gateway, unavailable};
 
 impl Gateway {
@@ -72,19 +72,6 @@ impl Gateway {
         id: OrchestratorKeyId,
     ) -> Result<OrchestratorKey, Fault> {
         self.ledger.revoke_orchestrator_key(organization, id).await.map_err(fault_of_object)
-    }
-
-    /// What was put into an organization's credits.
-    ///
-    /// # Errors
-    /// 503 if the ledger cannot answer.
-    pub async fn credits(
-        &self,
-        organization: OrganizationId,
-        page: Page,
-    ) -> Result<Rows<Credit>, Fault> {
-        let rows = self.ledger.credits(organization, one_more(page)).await.map_err(unavailable)?;
-        Ok(cut(rows, page))
     }
 
     /// Adds a member.

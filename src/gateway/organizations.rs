@@ -5,22 +5,22 @@
 
 use chrono::DateTime;
 use secrecy::SecretString;
-use uuid::Uuid;
 
 use crate::catalog::Unresolved;
 use crate::domain::fault::{Code, Fault};
-use crate::domain::id::{CreditId, KeyId, OrchestratorKeyId, OrganizationId};
+use crate::domain::id::{KeyId, OrchestratorKeyId, OrganizationId};
 use crate::domain::key::{NewKeySecret, NoRandomness};
-use crate::domain::money::Usd;
-use crate::domain::organization::{KeyLimits, KeyStatus, KeyTerms, SettingsPatch, client_identity};
+use crate::domain::organization::{
+    KeyLimits, KeyPatch, KeyStatus, KeyTerms, SettingsPatch, client_identity,
+};
 use crate::domain::usage::Tokens;
 use crate::ledger::Page;
 use crate::ledger::organizations::{
-    BudgetStanding, Credit, CreditKind, KeyRecord, NewKey, OrchestratorKey, OrganizationRecord,
-    OrganizationsError,
+    KeyRecord, NewKey, OrchestratorKey, OrganizationRecord, OrganizationsError,
 };
 use crate::protocol::json;
 
+use super::providers::{TRIES, busy};
 use super::runs::{Rows, cut, one_more};
 use super::{Gateway, unavailable};
 
@@ -88,19 +88,9 @@ impl Gateway {
         terms: KeyTerms,
         limits: KeyLimits,
     ) -> Result<(KeyRecord, SecretString), Fault> {
-        if limits.monthly_tokens == Tokens::ZERO {
-            let says = "A key needs a monthly limit of at least one token.";
-            return Err(Fault::new(Code::InvalidRequest, says).param("monthly_token_limit"));
-        }
+        check_limits(&limits)?;
         self.check_models_of(&terms)?;
-        let identity = terms.client_identity.as_deref().map(|text| {
-            client_identity(text).ok_or_else(|| {
-                let says = "This is no name in a certificate: `san:dns:…`, `san:uri:…`, \
-                    `san:email:…` or `subject:…`.";
-                Fault::new(Code::InvalidRequest, says).param("client_identity")
-            })
-        });
-        let terms = KeyTerms { client_identity: identity.transpose()?, ..terms };
+        let terms = KeyTerms { client_identity: identity(terms.client_identity)?, ..terms };
         let NewKeySecret { secret, hash, prefix } =
             NewKeySecret::inference().map_err(no_randomness)?;
         let new = NewKey { id: KeyId::generate(), organization, terms, limits, hash, prefix };
@@ -131,6 +121,37 @@ impl Gateway {
     ) -> Result<Rows<KeyRecord>, Fault> {
         let rows = self.ledger.keys(organization, one_more(page)).await.map_err(unavailable)?;
         Ok(cut(rows, page))
+    }
+
+    /// Changes what a key allows and may spend. Once this has answered no call is admitted on what
+    /// it was before, on any gateway.
+    ///
+    /// # Errors
+    /// As for a new key; 404 if there is no such key; 409 if it is revoked.
+    pub async fn patch_key(
+        &self,
+        organization: OrganizationId,
+        id: KeyId,
+        mut patch: KeyPatch,
+    ) -> Result<KeyRecord, Fault> {
+        patch.client_identity = patch.client_identity.map(identity).transpose()?;
+        for _ in 0..TRIES {
+            let record = self.key_record(organization, id).await?;
+            let limits = record.limits();
+            let (terms, limits) = patch.clone().applied(record.key.terms, limits);
+            check_limits(&limits)?;
+            // A model that it was bound to before may have left the catalogue since.
+            if patch.allowed_models.is_some() {
+                self.check_models_of(&terms)?;
+            }
+            let changed =
+                self.ledger.change_key(organization, id, record.key.version, (terms, limits));
+            if let Some(record) = changed.await.map_err(fault_of_object)? {
+                self.refresh_key(id).await;
+                return Ok(record);
+            }
+        }
+        Err(busy())
     }
 
     /// Suspends, resumes or revokes a key. Once this has answered a suspended or revoked key is
@@ -204,49 +225,26 @@ impl Gateway {
         }
         Ok(())
     }
+}
 
-    /// Puts credits in, once for each id. The first ones make the organization a prepaid one.
-    /// Answers what is booked, where the credits stand, and whether it was booked before.
-    ///
-    /// # Errors
-    /// 400 if it is nothing; 404 if there is no such organization; 409 if the id was booked with
-    /// another amount, kind or note.
-    pub async fn add_credit(
-        &self,
-        organization: OrganizationId,
-        (id, kind, amount): (CreditId, CreditKind, Usd),
-        note: String,
-    ) -> Result<(Credit, BudgetStanding, bool), Fault> {
-        if amount == Usd::ZERO {
-            let says = "Put in more than nothing.";
-            return Err(Fault::new(Code::InvalidRequest, says).param("amount_usd"));
-        }
-        let before = self.credit(organization, id).await?;
-        let created_at = DateTime::UNIX_EPOCH;
-        let credit = Credit { id, kind, amount, note, created_at };
-        let added = self.ledger.add_credit(organization, credit.clone()).await;
-        let standing = added.map_err(fault)?;
-        self.refresh_organization(organization).await;
-        // Only what is booked tells, since another request may have been faster.
-        let booked = self.credit(organization, id).await?.ok_or_else(no_object)?;
-        let as_sent = Credit { created_at, ..booked.clone() };
-        if as_sent != credit {
-            let says = "That id was booked with something else. Leave it out, or choose another.";
-            return Err(Fault::new(Code::Conflict, says).param("id"));
-        }
-        Ok((booked, standing, before.is_some()))
-    }
+/// A name in a client's certificate, as such names are compared.
+fn identity(named: Option<String>) -> Result<Option<String>, Fault> {
+    let read = |text: String| {
+        client_identity(&text).ok_or_else(|| {
+            let says = "This is no name in a certificate: `san:dns:…`, `san:uri:…`, \
+                `san:email:…` or `subject:…`.";
+            Fault::new(Code::InvalidRequest, says).param("client_identity")
+        })
+    };
+    named.map(read).transpose()
+}
 
-    async fn credit(
-        &self,
-        organization: OrganizationId,
-        id: CreditId,
-    ) -> Result<Option<Credit>, Fault> {
-        let before = Uuid::from_u128(id.uuid().as_u128().saturating_sub(1));
-        let page = Page { after: Some(before), limit: 1 };
-        let found = self.ledger.credits(organization, page).await.map_err(unavailable)?;
-        Ok(found.into_iter().find(|credit| credit.id == id))
+fn check_limits(limits: &KeyLimits) -> Result<(), Fault> {
+    if limits.monthly_tokens > Tokens::ZERO {
+        return Ok(());
     }
+    let says = "A key needs a monthly limit of at least one token.";
+    Err(Fault::new(Code::InvalidRequest, says).param("monthly_token_limit"))
 }
 
 fn no_randomness(error: NoRandomness) -> Fault {

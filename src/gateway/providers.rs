@@ -16,7 +16,7 @@ use crate::upstream::address;
 use super::{Gateway, unavailable};
 
 /// How often a change is begun anew because somebody else made one.
-const TRIES: u32 = 5;
+pub(super) const TRIES: u32 = 5;
 
 /// What somebody wants of a configuration. Absent members stay as they are.
 #[derive(Debug, Default)]
@@ -70,11 +70,7 @@ impl Gateway {
                 return Ok(written);
             }
         }
-        Err(Fault::new(
-            Code::Unavailable,
-            "Others change this configuration at the same time. Nothing was changed; try again.",
-        )
-        .retry_after(1))
+        Err(busy())
     }
 
     /// Takes a provider away from an organization, its key with it.
@@ -158,6 +154,15 @@ impl Gateway {
             )
         })
     }
+}
+
+/// Somebody else was faster, each time.
+pub(super) fn busy() -> Fault {
+    Fault::new(
+        Code::Unavailable,
+        "Others change this configuration at the same time. Nothing was changed; try again.",
+    )
+    .retry_after(1)
 }
 
 fn known(name: &str) -> Result<&'static Provider, Fault> {

@@ -23,6 +23,7 @@ use crate::ledger::providers::{ProviderConfiguration, ProvidersSnapshot};
 use crate::providers::{self, Provider};
 use crate::upstream::Access;
 
+use super::directory::KnownRun;
 use super::{Gateway, unavailable};
 
 /// How many organizations are read at once; calls never take the connections that others need.
@@ -45,6 +46,8 @@ pub struct Tenancy {
 #[derive(Debug)]
 pub struct Reach {
     organization: OrganizationId,
+    /// How often the organization had been changed when this was read.
+    version: u64,
     eu_only: bool,
     access: HashMap<&'static str, Arc<Access>>,
 }
@@ -143,7 +146,7 @@ impl Reaches {
     /// What the operator's own providers are, whatever is configured beside them.
     pub(super) fn of_environment(&self) -> Reach {
         let organization = OrganizationId::DEFAULT;
-        Reach { organization, eu_only: false, access: self.environment.clone() }
+        Reach { organization, version: 0, eu_only: false, access: self.environment.clone() }
     }
 
     /// The operator's access to a provider.
@@ -151,9 +154,9 @@ impl Reaches {
         self.environment.get(provider)
     }
 
-    fn known(&self, organization: OrganizationId) -> Option<Arc<Reach>> {
+    fn known(&self, organization: OrganizationId, since: u64) -> Option<Arc<Reach>> {
         let known = self.known.read();
-        let found = known.get(&organization)?;
+        let found = known.get(&organization).filter(|found| found.reach.version >= since)?;
         found.used.store(true, Ordering::Relaxed);
         Some(Arc::clone(&found.reach))
     }
@@ -194,6 +197,7 @@ impl Reaches {
         let has_environment = organization == OrganizationId::DEFAULT || shared || simulated;
         let mut access = if has_environment { self.environment.clone() } else { HashMap::new() };
         let eu_only = kept.as_ref().is_some_and(|kept| kept.eu_only);
+        let version = kept.as_ref().map_or(0, |kept| kept.version);
         for configuration in kept.into_iter().flat_map(|kept| kept.providers) {
             let Some(provider) = providers::find(&configuration.provider) else { continue };
             let built = configuration.enabled.then(|| {
@@ -211,7 +215,7 @@ impl Reaches {
                 Some(Err(_)) | None => access.remove(provider.name),
             };
         }
-        Reach { organization, eu_only, access }
+        Reach { organization, version, eu_only, access }
     }
 
     /// A configured access, or what is wrong, in words without a secret.
@@ -246,18 +250,23 @@ impl Reaches {
 }
 
 impl Gateway {
-    /// The providers that an organization's calls may go to. Only the first call after a change
-    /// asks the ledger.
+    /// The providers that calls of a run may go to, as its organization is known here. Only the
+    /// first call after a change asks the ledger.
     ///
     /// # Errors
     /// 503 if it has to be asked and cannot answer.
-    pub async fn reach(&self, organization: OrganizationId) -> Result<Arc<Reach>, Fault> {
-        if let Some(known) = self.reaches.known(organization) {
+    pub async fn reach_of(&self, run: &KnownRun) -> Result<Arc<Reach>, Fault> {
+        self.reach(run.terms.organization, run.payer.heard().version).await
+    }
+
+    /// The providers of an organization, as of this version of it or a later one.
+    async fn reach(&self, organization: OrganizationId, since: u64) -> Result<Arc<Reach>, Fault> {
+        if let Some(known) = self.reaches.known(organization, since) {
             return Ok(known);
         }
         let _place = self.reaches.reads.acquire().await;
         // Meanwhile somebody may have read the same.
-        match self.reaches.known(organization) {
+        match self.reaches.known(organization, since) {
             Some(known) => Ok(known),
             None => self.read_reach(organization, true).await.map_err(unavailable),
         }
@@ -285,7 +294,7 @@ impl Gateway {
 
     /// The default organization's providers; the operator's alone while the ledger is away.
     pub async fn default_reach(&self) -> Arc<Reach> {
-        let found = self.reach(OrganizationId::DEFAULT).await;
+        let found = self.reach(OrganizationId::DEFAULT, 0).await;
         found.unwrap_or_else(|_the_ledger_is_away| Arc::new(self.reaches.of_environment()))
     }
 

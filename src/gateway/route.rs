@@ -84,7 +84,7 @@ impl Gateway {
         let control = &caller.run.terms.control;
         let (name, pinned) = (control.model(&request.model), control.provider.as_deref());
         let resolved = catalog.resolve_at(name, pinned, configured);
-        let allowed = |target: &Target| may_use(caller, target);
+        let allowed = |target: &Target| check_model(&request.model, target, caller);
         let target = match resolved {
             Ok(target) => target,
             Err(Unresolved::Unknown) => return Err(no_such_model(&request.model)),
@@ -92,9 +92,7 @@ impl Gateway {
             Err(Unresolved::NotConfigured(provider)) => {
                 if let Ok(named) = catalog.resolve_at(name, pinned, |_| true) {
                     fits(request.format, &named)?;
-                    if !allowed(&named) {
-                        return Err(model_not_allowed(&request.model));
-                    }
+                    allowed(&named)?;
                 }
                 let configured = |provider: &Provider| reach.is_configured(provider);
                 if catalog.resolve_at(name, pinned, configured).is_ok() {
@@ -115,9 +113,7 @@ impl Gateway {
             )
             .param("messages"));
         }
-        if !allowed(&target) {
-            return Err(model_not_allowed(&request.model));
-        }
+        allowed(&target)?;
         Ok(target)
     }
 }
@@ -132,6 +128,11 @@ fn may_use(caller: &Caller, target: &Target) -> bool {
     let key = caller.key.as_ref().map(|key| key.heard());
     allows(&caller.run.terms, target)
         && key.is_none_or(|key| is_listed(key.terms.allowed_models.as_deref(), target))
+}
+
+/// Refuses a model, under the name that the client gave it, that the run or the key may not use.
+pub(super) fn check_model(name: &str, target: &Target, caller: &Caller) -> Result<(), Fault> {
+    if may_use(caller, target) { Ok(()) } else { Err(model_not_allowed(name)) }
 }
 
 fn is_listed(allowed: Option<&[String]>, target: &Target) -> bool {

@@ -1,14 +1,22 @@
 //! What was used over a time, by everybody.
 
-use chrono::SecondsFormat;
+use chrono::{DateTime, Months, SecondsFormat, Utc};
 use rust_decimal::Decimal;
+use tokio::time::timeout;
 
+use crate::domain::budget::Window;
 use crate::domain::fault::{Code, Fault};
-use crate::ledger::{LedgerError, Sums, TotalsQuery, UsageQuery, UsageRow};
+use crate::ledger::organizations::KeyRecord;
+use crate::ledger::{LedgerError, Sums, TotalsQuery, UsageBy, UsageQuery, UsageRow};
 
+use super::inference::READ_PATIENCE;
 use super::organizations::no_organization;
+use super::payers::KnownKey;
 use super::runs::Rows;
 use super::{Gateway, unavailable};
+
+/// More than any catalogue has.
+const MOST_MODELS: u32 = 10_000;
 
 /// Some groups of a time, and the whole of it.
 #[derive(Debug)]
@@ -56,6 +64,53 @@ impl Gateway {
         let more = rows.len() > limit;
         rows.truncate(limit);
         Ok(Rows { rows, more })
+    }
+}
+
+/// What a key has used in its current month.
+#[derive(Debug)]
+pub struct KeyUsage {
+    /// The key, and where its limits stand.
+    pub record: KeyRecord,
+    /// When the month began.
+    pub since: DateTime<Utc>,
+    /// The sums of each model at each provider.
+    pub models: Vec<UsageRow>,
+    /// The sums of all of them.
+    pub total: Sums,
+}
+
+impl Gateway {
+    /// What a key has used, its latest settlements on this gateway included. `None` if there is no
+    /// such key any more.
+    ///
+    /// # Errors
+    /// If the ledger cannot be reached.
+    pub async fn key_usage(&self, key: &KnownKey) -> Result<Option<KeyUsage>, Fault> {
+        let _place = self.reads.acquire().await;
+        let _written_or_not = timeout(READ_PATIENCE, key.account.queue.written()).await;
+        let organization = key.heard().organization;
+        let record = self.ledger.key(organization, key.id).await.map_err(unavailable)?;
+        let Some(record) = record else { return Ok(None) };
+        // Every key has a monthly limit, whose window is the ledger's month.
+        let since = record.standings.iter().find_map(|standing| {
+            standing.since.filter(|_| standing.budget.window == Window::Month)
+        });
+        let since = since.unwrap_or_default();
+        let query = UsageQuery {
+            organization,
+            key: Some(key.id),
+            from: since,
+            // Whole days alone, which are summed up already.
+            to: since.checked_add_months(Months::new(1)).unwrap_or(since),
+            group_by: UsageBy::Model,
+            after: None,
+            limit: MOST_MODELS,
+        };
+        let models = self.ledger.usage(&query).await.map_err(fault)?;
+        let mut total = Sums::default();
+        models.iter().for_each(|row| total.add(&row.sums));
+        Ok(Some(KeyUsage { record, since, models, total }))
     }
 }
 

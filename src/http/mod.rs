@@ -8,6 +8,7 @@ pub mod request_id;
 pub mod respond;
 pub mod decode;
 pub mod usage_view;
+mod key_usage_view;
 pub mod catalogue_view;
 mod route;
 pub mod openapi;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, SecondsFormat, SubsecRound as _, Utc};
 use rust_decimal::{Decimal, RoundingStrategy};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -120,6 +121,11 @@ impl ModelView {
 /// Without trailing zeros, never in scientific notation.
 pub fn plain(amount: Decimal) -> String {
     amount.normalize().to_string()
+}
+
+/// As precise as it is stored, without trailing zeros.
+pub fn instant(time: DateTime<Utc>) -> String {
+    time.trunc_subsecs(6).to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
 /// Millionths of a cent, rounded half up: for people to read, never to reckon with.

@@ -31,6 +31,7 @@ mod used;
 mod shared;
 mod minted;
 mod organizations;
+mod credits;
 mod people;
 mod providers;
 mod totals;

@@ -26,6 +26,7 @@ pub mod grant;
 pub mod totals;
 pub mod usage;
 pub mod organizations;
+pub mod credits;
 pub mod members;
 pub mod audit;
 pub mod providers;
@@ -33,6 +34,7 @@ pub mod memory;
 pub mod postgres;
 
 pub use audit::AuditLog;
+pub use credits::Credits;
 pub use grant::Grant;
 pub use members::Members;
 pub use organizations::Organizations;
@@ -259,7 +261,7 @@ pub struct Close {
 
 /// Where money is reserved and runs are kept.
 #[async_trait]
-pub trait Ledger: Organizations + Members + AuditLog + Providers {
+pub trait Ledger: Organizations + Credits + Members + AuditLog + Providers {
     /// Checks the run and its budgets and takes the amounts, durably, in one round trip.
     ///
     /// The calls of a run are decided in the order of their turns. The outer error means that

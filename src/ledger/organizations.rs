@@ -1,16 +1,18 @@
 //! The part of the ledger's port that is about organizations: what they have set, their keys, what
-//! they may spend and have paid for in advance.
+//! they may spend.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use rust_decimal::prelude::ToPrimitive as _;
 
-use crate::domain::budget::{Balance, BudgetRef, Scope};
-use crate::domain::id::{CreditId, KeyId, OrchestratorKeyId, OrganizationId};
+use crate::domain::budget::{Balance, BudgetRef, Scope, Unit, Window};
+use crate::domain::id::{KeyId, OrchestratorKeyId, OrganizationId};
 use crate::domain::key::TokenHash;
 use crate::domain::money::Usd;
 use crate::domain::organization::{
     KeyLimits, KeySnapshot, KeyStatus, KeyTerms, OrganizationSnapshot, SettingsPatch,
 };
+use crate::domain::usage::Tokens;
 
 use super::{LedgerError, Page};
 
@@ -38,6 +40,28 @@ pub struct OrganizationRecord {
     pub created_at: DateTime<Utc>,
     /// Its budgets in their current windows, in the order of checking.
     pub standings: Vec<BudgetStanding>,
+}
+
+impl KeyRecord {
+    /// What it may spend.
+    pub fn limits(&self) -> KeyLimits {
+        let limit = |unit: Unit, window: Window| {
+            let of = |found: &&BudgetStanding| (found.budget.unit, found.budget.window);
+            let found = self.standings.iter().find(|found| of(found) == (unit, window));
+            found.map(|found| found.balance.limit)
+        };
+        let tokens = |window| {
+            let limit = limit(Unit::Tokens, window)?;
+            Some(Tokens::new(limit.to_u64().unwrap_or(u64::MAX)))
+        };
+        let usd = |window| limit(Unit::Usd, window).and_then(|usd| Usd::from_decimal(usd).ok());
+        KeyLimits {
+            monthly_tokens: tokens(Window::Month).unwrap_or_default(),
+            daily_tokens: tokens(Window::Day),
+            monthly_usd: usd(Window::Month),
+            lifetime_usd: usd(Window::Lifetime),
+        }
+    }
 }
 
 impl OrganizationRecord {
@@ -98,48 +122,6 @@ pub struct OrchestratorKey {
     pub created_at: DateTime<Utc>,
 }
 
-/// Why credits were put in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CreditKind {
-    /// For nothing: a trial.
-    Grant,
-    /// For money.
-    TopUp,
-}
-
-impl CreditKind {
-    /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Grant, Self::TopUp];
-
-    /// The word used in storage and answers.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Grant => "grant",
-            Self::TopUp => "top_up",
-        }
-    }
-
-    /// Reads the word.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
-    }
-}
-
-/// One amount that was put into an organization's credits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Credit {
-    /// Its id. The same id twice is booked once.
-    pub id: CreditId,
-    /// Why.
-    pub kind: CreditKind,
-    /// How much; more than nothing.
-    pub amount: Usd,
-    /// A note of whoever did it.
-    pub note: String,
-    /// When it was booked; what a caller says of this is not looked at.
-    pub created_at: DateTime<Utc>,
-}
-
 /// Why an organization or a key of it could not be made or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OrganizationsError {
@@ -163,12 +145,11 @@ pub enum OrganizationsError {
     Ledger(#[from] LedgerError),
 }
 
-/// Organizations, their keys and their money.
+/// Organizations and their keys.
 ///
 /// Once a change has been answered nothing is admitted on the old state, on any gateway: whoever
-/// changes a key or a limit first locks the budgets that its calls fall under. Only the first
-/// budgets that the default organization gets, by its first configuration or credits, are heard of
-/// a moment later.
+/// changes a key or a limit first locks the budgets that its calls fall under, and counts the
+/// change, so that an ask that goes by what was before is outdated.
 #[async_trait]
 pub trait Organizations: Send + Sync {
     /// Makes an organization. Until it is configured its cost circuit admits nothing.
@@ -238,6 +219,16 @@ pub trait Organizations: Send + Sync {
         status: KeyStatus,
     ) -> Result<KeyRecord, OrganizationsError>;
 
+    /// Changes what a key allows and may spend, in the place of the key of `version`. `None` if it
+    /// was changed meanwhile. A limit that was not there counts what is spent from now on.
+    async fn change_key(
+        &self,
+        organization: OrganizationId,
+        id: KeyId,
+        version: u64,
+        changed: (KeyTerms, KeyLimits),
+    ) -> Result<Option<KeyRecord>, OrganizationsError>;
+
     /// Replaces a key's secret. What it has spent stays spent.
     async fn rotate_key(
         &self,
@@ -271,19 +262,4 @@ pub trait Organizations: Send + Sync {
         organization: OrganizationId,
         id: OrchestratorKeyId,
     ) -> Result<OrchestratorKey, OrganizationsError>;
-
-    /// Puts credits in; the first ones make the organization a prepaid one. Answers where they
-    /// stand.
-    async fn add_credit(
-        &self,
-        organization: OrganizationId,
-        credit: Credit,
-    ) -> Result<BudgetStanding, OrganizationsError>;
-
-    /// What was put in, in the order of booking.
-    async fn credits(
-        &self,
-        organization: OrganizationId,
-        page: Page,
-    ) -> Result<Vec<Credit>, LedgerError>;
 }

@@ -42,6 +42,8 @@ impl ProviderConfiguration {
 /// Everything that says which providers an organization's calls may go to.
 #[derive(Clone, Debug)]
 pub struct ProvidersSnapshot {
+    /// How often the organization was changed.
+    pub version: u64,
     /// Whether only providers in the EU may be reached.
     pub eu_only: bool,
     /// What is configured, by the providers' names.

@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
+use crate::domain::money::add_exact;
+
 /// The property that calls are summed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupBy {
@@ -73,6 +75,18 @@ pub struct Sums {
     pub output_tokens: u64,
     /// The exact sum, in US dollars.
     pub cost: Decimal,
+}
+
+impl Sums {
+    /// Adds others to these.
+    pub fn add(&mut self, other: &Self) {
+        let Self { calls, input_tokens, cached_input_tokens, output_tokens, cost } = other;
+        self.calls = self.calls.saturating_add(*calls);
+        self.input_tokens = self.input_tokens.saturating_add(*input_tokens);
+        self.cached_input_tokens = self.cached_input_tokens.saturating_add(*cached_input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(*output_tokens);
+        self.cost = add_exact(self.cost, *cost).unwrap_or(Decimal::MAX);
+    }
 }
 
 /// The sums of a time.

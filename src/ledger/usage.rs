@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::id::OrganizationId;
+use crate::domain::id::{KeyId, OrganizationId};
 
 use super::Sums;
 
@@ -51,6 +51,8 @@ impl UsageBy {
 pub struct UsageQuery {
     /// Whose calls.
     pub organization: OrganizationId,
+    /// Only calls with this key, if one is named.
+    pub key: Option<KeyId>,
     /// Calls that were admitted then or later count.
     pub from: DateTime<Utc>,
     /// Calls that were admitted then or later do not count any more.

@@ -24,6 +24,7 @@ mod attempts;
 mod money;
 mod registry;
 mod identity;
+mod key_terms;
 pub(crate) mod shared;
 mod shared_workload;
 mod totals;
@@ -62,6 +63,9 @@ pub(crate) async fn check_all(make: impl AsyncFn() -> Arc<dyn Ledger>) {
     shared::check_an_organization_is_configured_first(make().await).await;
     shared::check_a_key_that_is_not_good_admits_nothing(make().await).await;
     shared::check_credits_are_what_was_put_in(make().await).await;
+    key_terms::check_a_limit_of_a_key_comes_and_goes(make().await).await;
+    key_terms::check_a_key_is_changed_as_it_was_read(make().await).await;
+    key_terms::check_an_ask_on_another_version_of_its_payer_is_outdated(make().await).await;
     identity::check_a_certificates_name_stands_for_one_key(make().await).await;
     totals::check_everybodys_calls_are_summed(make().await).await;
     totals::check_an_organizations_calls_are_summed(make().await).await;

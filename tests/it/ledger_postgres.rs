@@ -37,7 +37,8 @@ async fn every_statement_fits_the_schema() {
     let of_organizations = organizations::ALL.into_iter().chain(keys::ALL).chain(credits::ALL);
     let of_organizations = of_organizations.chain(providers::ALL);
     let of_people = members::ALL.into_iter().chain(audit::ALL);
-    let of_windows = keys::orchestrator::ALL.into_iter().chain(windows::ALL).chain(of_people);
+    let of_keys = keys::orchestrator::ALL.into_iter().chain(keys::terms::ALL);
+    let of_windows = of_keys.chain(windows::ALL).chain(of_people);
     let of_usage = usage::ALL.into_iter().chain(used::ALL).chain(partitions::ALL);
     let all = statements::ALL.into_iter().chain(totals::ALL).chain(of_usage);
     for statement in all.chain(of_organizations).chain(of_windows) {

@@ -4,5 +4,6 @@ mod document;
 mod sound;
 mod mounted;
 mod answers;
+mod organizations;
 mod chat_bodies;
 mod run_bodies;

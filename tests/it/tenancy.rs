@@ -12,3 +12,6 @@ mod matrix;
 mod seed;
 mod signing_in;
 mod changes;
+mod untold;
+mod key_changes;
+mod credits;

@@ -139,6 +139,6 @@ async fn caller(
     let identity = plane.gateway.authenticate(&presented).await?;
     let caller = plane.gateway.name_run(identity, &presented, &[]).await?;
     standing.run = caller.run.named();
-    let reach = plane.gateway.reach(caller.run.terms.organization).await?;
+    let reach = plane.gateway.reach_of(&caller.run).await?;
     Ok((caller, reach))
 }

@@ -78,7 +78,7 @@ async fn first_embedder(
     let gateway = &plane.gateway;
     let caller = gateway.name_run(identity, presented, &asked.run_names()).await?;
     standing.run = caller.run.named();
-    let reach = gateway.reach(caller.run.terms.organization).await?;
+    let reach = gateway.reach_of(&caller.run).await?;
     let models = gateway.models_of(&caller, &reach);
     let first = models.iter().find(|listed| listed.target.kind == Kind::Embedding);
     first.map(|listed| listed.name().to_owned()).ok_or_else(|| {
@@ -223,7 +223,7 @@ async fn models(
         identity => {
             let caller = gateway.name_run(identity, &presented, &[]).await?;
             standing.run = caller.run.named();
-            let reach = gateway.reach(caller.run.terms.organization).await?;
+            let reach = gateway.reach_of(&caller.run).await?;
             gateway.models_of(&caller, &reach)
         }
     };

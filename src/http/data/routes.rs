@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use crate::domain::fault::Code;
 use crate::http::openapi::{CALL_HEADERS, EVENT_STREAM, SCHEMAS};
 use crate::http::route::{Answer, Body, Content, Endpoint, Method, Param, Spec, of};
-use crate::http::usage_view::UsageView;
 use crate::protocol::chat::TABLE;
 use crate::protocol::request::schema;
 
@@ -165,7 +164,7 @@ static ROOT: &[Endpoint] = &[
     Endpoint {
         method: Method::Get,
         path: "/agents/usage",
-        to: |_| web::to(usage::of_run),
+        to: |_| web::to(usage::of_caller),
         spec: Spec { id: "agentsUsage", ..USAGE },
     },
     Endpoint {
@@ -298,15 +297,15 @@ static BASED: &[Endpoint] = &[
 static SPENT: &[Endpoint] = &[Endpoint {
     method: Method::Get,
     path: "/usage",
-    to: |_| web::to(usage::of_run),
+    to: |_| web::to(usage::of_caller),
     spec: Spec { id: "usage", ..USAGE },
 }];
 
 const USAGE: Spec = Spec {
-    summary: "What the run has spent",
+    summary: "What the run has spent, or the key that names none",
     about: "A call that has just been answered may be seen a moment later.",
     query: &[RUN_ID],
-    answers: &[Answer::json("Its usage.", of::<UsageView>)],
+    answers: &[Answer::json("Its usage.", of::<usage::SpentView>)],
     errors: OF_RUN,
     ..Spec::NEW
 };

@@ -17,7 +17,8 @@ use super::credential::Caller;
 use super::exchange::Exchange;
 use super::fields::Fields;
 use super::members::{Kind, Member, not_null, optional};
-use super::view::{ListView, instant};
+use super::view::ListView;
+use crate::http::usage_view::instant;
 
 /// Most bytes of a key.
 const MAX_KEY_BYTES: usize = 4096;

@@ -13,13 +13,12 @@ use serde_json::json;
 use crate::domain::fault::Fault;
 use crate::gateway::usage::{Totals, rank_and_name};
 use crate::http::route::{Param, Right};
-use crate::http::usage_view::plain;
+use crate::http::usage_view::{instant, plain};
 use crate::ledger::{GroupBy, Sums, TotalsQuery};
 use crate::protocol::schema::{DayText, InstantText, UsdText};
 
 use super::exchange::{Exchange, Query};
 use super::fields::invalid;
-use super::view::instant;
 use super::{Operator, paging};
 
 /// How far back an answer goes if nobody says.

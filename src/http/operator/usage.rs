@@ -20,14 +20,13 @@ use crate::gateway::Gateway;
 use crate::gateway::runs::Rows;
 use crate::http::respond;
 use crate::http::route::{Param, Right};
-use crate::http::usage_view::{microcents, plain};
+use crate::http::usage_view::{instant, microcents, plain};
 use crate::ledger::{UsageBy, UsageQuery, UsageRow};
 use crate::protocol::schema::{InstantText, UsdText};
 
 use super::exchange::{Exchange, NO_STORE, Query};
 use super::fields::invalid;
 use super::totals::time;
-use super::view::instant;
 use super::{Operator, csv, paging};
 
 /// Rows that are read at once while all are sent.
@@ -200,6 +199,7 @@ fn read(query: &Query, organization: OrganizationId, now: DateTime<Utc>) -> Resu
     }
     let query = UsageQuery {
         organization,
+        key: None,
         from,
         to: if to >= now { end_of_day(to) } else { to },
         group_by,

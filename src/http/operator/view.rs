@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, SecondsFormat, SubsecRound as _, Utc};
 use schemars::JsonSchema;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
@@ -15,7 +14,7 @@ use crate::domain::run::OnCap;
 use crate::domain::settlement::{CostSource, Flag};
 use crate::domain::usage::Tokens;
 use crate::gateway::runs::OpenedRun;
-use crate::http::usage_view::UsageView;
+use crate::http::usage_view::{UsageView, instant};
 use crate::ledger::{CallRecord, RunRecord};
 use crate::protocol::schema::InstantText;
 
@@ -169,9 +168,4 @@ pub(super) struct ListView<T> {
     pub(super) data: Vec<T>,
     /// Where the next page begins: its `after`.
     pub(super) next: Option<String>,
-}
-
-/// As precise as it is stored, without trailing zeros.
-pub(super) fn instant(time: DateTime<Utc>) -> String {
-    time.trunc_subsecs(6).to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

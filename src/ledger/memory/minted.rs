@@ -1,11 +1,10 @@
-//! New keys, as the ledger in memory makes them.
+//! What keys are made of, and what they become, in the ledger in memory.
 
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
 
-use crate::domain::budget::{BudgetRef, Scope, Unit, Window};
-use crate::domain::money::Usd;
-use crate::domain::organization::{KeySnapshot, KeyStatus};
+use crate::domain::budget::{BudgetRef, Scope};
+use crate::domain::id::{KeyId, OrganizationId};
+use crate::domain::organization::{KeyLimits, KeySnapshot, KeyStatus, KeyTerms};
 
 use super::super::organizations::{KeyRecord, NewKey, OrganizationsError};
 use super::shared::Shared;
@@ -26,16 +25,8 @@ impl Shared {
         if named || self.keys.contains_key(&id) || self.key_of(hash).is_some() {
             return Err(OrganizationsError::Taken);
         }
-        let daily = limits.daily_tokens.map(|tokens| Decimal::from(tokens.count()));
-        let tokens = Decimal::from(limits.monthly_tokens.count());
-        let wanted = [
-            (Unit::Tokens, Window::Day, daily),
-            (Unit::Tokens, Window::Month, Some(tokens)),
-            (Unit::Usd, Window::Lifetime, limits.lifetime_usd.map(Usd::decimal)),
-            (Unit::Usd, Window::Month, limits.monthly_usd.map(Usd::decimal)),
-        ];
         let mut budgets = Vec::new();
-        for (unit, window, limit) in wanted {
+        for (unit, window, limit) in limits.budgets() {
             let Some(limit) = limit else { continue };
             budgets.push(self.open(id.uuid(), (Scope::Key, unit, window), limit));
         }
@@ -45,5 +36,47 @@ impl Shared {
         let (rotated_at, standings) = (None, Vec::new());
         self.keys.insert(id, KeyRecord { key, prefix, created_at: now, rotated_at, standings });
         Ok(())
+    }
+
+    /// Changes what a key allows and may spend, if it is of this version.
+    pub(super) fn change_terms(
+        &mut self,
+        organization: OrganizationId,
+        id: KeyId,
+        version: u64,
+        (terms, limits): (KeyTerms, KeyLimits),
+        now: DateTime<Utc>,
+    ) -> Result<bool, OrganizationsError> {
+        let found = self.keys.get(&id).filter(|found| found.key.organization == organization);
+        let key = found.map(|found| &found.key).ok_or(OrganizationsError::NotFound)?;
+        if key.status == KeyStatus::Revoked {
+            return Err(OrganizationsError::InvalidTransition(key.status));
+        }
+        if key.version != version {
+            return Ok(false);
+        }
+        let identity = terms.client_identity.as_deref();
+        let holder = identity.and_then(|name| self.key_of_identity(name));
+        if holder.is_some_and(|holder| holder.key.id != id) {
+            return Err(OrganizationsError::Taken);
+        }
+        let mut budgets = Vec::new();
+        for (unit, window, limit) in limits.budgets() {
+            let Some(limit) = limit else { continue };
+            let kind = (Scope::Key, unit, window);
+            match self.shelved(id.uuid(), kind) {
+                Some(budget) => {
+                    self.set_limit(budget.id, Some(limit), false, now);
+                    budgets.push(budget);
+                }
+                None => budgets.push(self.open(id.uuid(), kind, limit)),
+            }
+        }
+        budgets.sort_by_key(BudgetRef::rank);
+        if let Some(record) = self.keys.get_mut(&id) {
+            (record.key.terms, record.key.budgets) = (terms, budgets);
+            record.key.version += 1;
+        }
+        Ok(true)
     }
 }

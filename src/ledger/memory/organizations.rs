@@ -7,13 +7,13 @@ use rust_decimal::Decimal;
 use crate::domain::budget::{BudgetRef, Scope, Unit, Window};
 use crate::domain::id::{KeyId, OrchestratorKeyId, OrganizationId};
 use crate::domain::key::TokenHash;
-use crate::domain::money::{Usd, add_exact};
+use crate::domain::money::Usd;
 use crate::domain::organization::{
-    KeySnapshot, KeyStatus, OrganizationSnapshot, Settings, SettingsPatch,
+    KeyLimits, KeySnapshot, KeyStatus, KeyTerms, OrganizationSnapshot, Settings, SettingsPatch,
 };
 
 use super::super::organizations::{
-    BudgetStanding, Credit, KeyRecord, NewKey, OrchestratorKey, OrganizationRecord, Organizations,
+    BudgetStanding, KeyRecord, NewKey, OrchestratorKey, OrganizationRecord, Organizations,
     OrganizationsError,
 };
 use super::super::{Event, LedgerError, Page};
@@ -49,14 +49,14 @@ impl Shared {
     }
 
     /// Gives an organization a budget.
-    fn add_budget(&mut self, id: OrganizationId, budget: BudgetRef) {
+    pub(super) fn add_budget(&mut self, id: OrganizationId, budget: BudgetRef) {
         if let Some(record) = self.organizations.get_mut(&id) {
             record.organization.budgets.push(budget);
             record.organization.budgets.sort_by_key(BudgetRef::rank);
         }
     }
 
-    fn budget_of(&self, id: OrganizationId, scope: Scope) -> Option<BudgetRef> {
+    pub(super) fn budget_of(&self, id: OrganizationId, scope: Scope) -> Option<BudgetRef> {
         let budgets = &self.organizations.get(&id)?.organization.budgets;
         budgets.iter().find(|budget| budget.scope == scope).copied()
     }
@@ -117,41 +117,9 @@ impl Shared {
         record.key.version += 1;
         self.key(organization, id, now)
     }
-
-    fn add_credit(
-        &mut self,
-        id: OrganizationId,
-        credit: Credit,
-        now: DateTime<Utc>,
-    ) -> Result<BudgetStanding, OrganizationsError> {
-        if !self.organizations.contains_key(&id) {
-            return Err(OrganizationsError::NotFound);
-        }
-        let history = self.credits.entry(id).or_default();
-        if !history.iter().any(|known| known.id == credit.id) {
-            let total = history.iter().try_fold(credit.amount.decimal(), |total, known| {
-                add_exact(total, known.amount.decimal())
-            });
-            let total = total.map_err(|_| OrganizationsError::TooMuch)?;
-            history.push(Credit { created_at: now, ..credit });
-            match self.budget_of(id, Scope::Credits) {
-                Some(budget) => self.set_limit(budget.id, Some(total), false, now),
-                None => {
-                    let kind = (Scope::Credits, Unit::Usd, Window::Lifetime);
-                    let budget = self.open(id.uuid(), kind, total);
-                    self.add_budget(id, budget);
-                }
-            }
-            if let Some(record) = self.organizations.get_mut(&id) {
-                record.organization.version += 1;
-            }
-        }
-        let budget = self.budget_of(id, Scope::Credits).ok_or(OrganizationsError::NotFound)?;
-        self.standing(&budget, now).ok_or(OrganizationsError::NotFound)
-    }
 }
 
-fn at_most(page: Page) -> usize {
+pub(super) fn at_most(page: Page) -> usize {
     usize::try_from(page.limit).unwrap_or(usize::MAX)
 }
 
@@ -160,7 +128,7 @@ impl MemoryLedger {
         work(&mut self.books.state.lock().shared, (self.clock)())
     }
 
-    fn tell(&self, event: Event) {
+    pub(super) fn tell(&self, event: Event) {
         let _nobody_listens = self.events.send(event);
     }
 }
@@ -286,6 +254,23 @@ impl Organizations for MemoryLedger {
         Ok(record)
     }
 
+    async fn change_key(
+        &self,
+        organization: OrganizationId,
+        id: KeyId,
+        version: u64,
+        changed: (KeyTerms, KeyLimits),
+    ) -> Result<Option<KeyRecord>, OrganizationsError> {
+        let record = self.on_shared(|shared, now| {
+            match shared.change_terms(organization, id, version, changed, now)? {
+                true => shared.key(organization, id, now).map(Some),
+                false => Ok(None),
+            }
+        })?;
+        self.tell(Event::KeyChanged(id));
+        Ok(record)
+    }
+
     async fn rotate_key(
         &self,
         organization: OrganizationId,
@@ -351,31 +336,5 @@ impl Organizations for MemoryLedger {
             key.status = KeyStatus::Revoked;
             Ok(key.clone())
         })
-    }
-
-    async fn add_credit(
-        &self,
-        organization: OrganizationId,
-        credit: Credit,
-    ) -> Result<BudgetStanding, OrganizationsError> {
-        let standing =
-            self.on_shared(|shared, now| shared.add_credit(organization, credit, now))?;
-        self.tell(Event::OrganizationChanged(organization));
-        Ok(standing)
-    }
-
-    async fn credits(
-        &self,
-        organization: OrganizationId,
-        page: Page,
-    ) -> Result<Vec<Credit>, LedgerError> {
-        Ok(self.on_shared(|shared, _| {
-            let booked = shared.credits.get(&organization).into_iter().flatten();
-            let after = booked.filter(|credit| page.after.is_none_or(|id| credit.id.uuid() > id));
-            let mut found: Vec<Credit> = after.cloned().collect();
-            found.sort_by_key(|credit| credit.id);
-            found.truncate(at_most(page));
-            found
-        }))
     }
 }

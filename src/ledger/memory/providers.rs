@@ -20,7 +20,8 @@ impl Providers for MemoryLedger {
         let eu_only = record.organization.settings.as_ref().is_some_and(|set| set.eu_only);
         let kept =
             state.shared.providers.get(&organization).into_iter().flat_map(|all| all.values());
-        Ok(Some(ProvidersSnapshot { eu_only, providers: kept.cloned().collect() }))
+        let version = record.organization.version;
+        Ok(Some(ProvidersSnapshot { version, eu_only, providers: kept.cloned().collect() }))
     }
 
     async fn put_provider(
@@ -31,9 +32,9 @@ impl Providers for MemoryLedger {
         let now = (self.clock)();
         let written = {
             let mut state = self.books.state.lock();
-            let record = state.shared.organizations.get_mut(&organization);
-            let record = record.ok_or(OrganizationsError::NotFound)?;
-            record.organization.version += 1;
+            if !state.shared.organizations.contains_key(&organization) {
+                return Err(OrganizationsError::NotFound);
+            }
             let kept = state.shared.providers.entry(organization).or_default();
             let version = kept.get(&configuration.provider).map_or(0, |kept| kept.version);
             if version != configuration.version {
@@ -42,6 +43,9 @@ impl Providers for MemoryLedger {
             let version = version + 1;
             let written = ProviderConfiguration { version, updated_at: now, ..configuration };
             kept.insert(written.provider.clone(), written.clone());
+            if let Some(record) = state.shared.organizations.get_mut(&organization) {
+                record.organization.version += 1;
+            }
             written
         };
         let _nobody_listens = self.events.send(Event::OrganizationChanged(organization));

@@ -1,23 +1,24 @@
 //! The budgets that calls of several runs meet on, in all their windows, and the keys and
 //! organizations that they are of.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use crate::domain::budget::{Amounts, Balance, BudgetRef, Scope, Unit, Window};
-use crate::domain::id::{BudgetId, KeyId, OrchestratorKeyId, OrganizationId};
+use crate::domain::id::{BudgetId, KeyId, OrchestratorKeyId, OrganizationId, RunId};
 use crate::domain::key::TokenHash;
 use crate::domain::organization::KeyStatus;
-use crate::domain::reservation::{Authority, Refusal};
+use crate::domain::reservation::{Ask, Authority, Refusal};
 
+use super::super::CallRecord;
+use super::super::credits::{Credit, Movement, Transaction};
 use super::super::members::{Member, PasswordHash};
-use super::super::organizations::{
-    BudgetStanding, Credit, KeyRecord, OrchestratorKey, OrganizationRecord,
-};
+use super::super::organizations::{BudgetStanding, KeyRecord, OrchestratorKey, OrganizationRecord};
 use super::super::providers::ProviderConfiguration;
+use super::account::KEPT_CALLS;
 use super::used::sum;
 
 /// Everything of organizations.
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     pub(super) keys: BTreeMap<KeyId, KeyRecord>,
     pub(super) orchestrators: BTreeMap<OrchestratorKeyId, OrchestratorKey>,
     pub(super) credits: BTreeMap<OrganizationId, Vec<Credit>>,
+    /// What calls were charged to credits, as far as it is kept.
+    pub(super) charges: BTreeMap<OrganizationId, VecDeque<Transaction>>,
     pub(super) members: BTreeMap<(OrganizationId, String), (Member, PasswordHash)>,
     pub(super) providers: BTreeMap<OrganizationId, BTreeMap<String, ProviderConfiguration>>,
     shelves: HashMap<BudgetId, Shelf>,
@@ -67,6 +70,7 @@ impl Default for Shared {
             keys: BTreeMap::new(),
             orchestrators: BTreeMap::new(),
             credits: BTreeMap::new(),
+            charges: BTreeMap::new(),
             members: BTreeMap::new(),
             providers: BTreeMap::new(),
             shelves: HashMap::new(),
@@ -110,6 +114,14 @@ impl Shared {
         Ok(())
     }
 
+    /// Whether the organization that pays, or the key, was changed since the asker heard of it.
+    pub(super) fn is_outdated(&self, ask: &Ask) -> bool {
+        let payer = self.organizations.get(&ask.organization);
+        let key = ask.authority.key().and_then(|id| self.keys.get(&id));
+        payer.is_some_and(|payer| payer.organization.version != ask.heard.payer)
+            || key.is_some_and(|record| record.key.version != ask.heard.key)
+    }
+
     pub(super) fn name_of(&self, key: KeyId) -> Option<String> {
         self.keys.get(&key).map(|record| record.key.terms.name.clone())
     }
@@ -136,6 +148,17 @@ impl Shared {
         let shelf = Shelf { budget, scope_id, limit, rows: BTreeMap::new() };
         self.shelves.insert(budget.id, shelf);
         budget
+    }
+
+    /// The budget of this kind that a scope has, or once had.
+    pub(super) fn shelved(
+        &self,
+        scope_id: Uuid,
+        (scope, unit, window): (Scope, Unit, Window),
+    ) -> Option<BudgetRef> {
+        let mut shelves = self.shelves.values().filter(|shelf| shelf.scope_id == scope_id);
+        let kind = |budget: &BudgetRef| (budget.scope, budget.unit, budget.window);
+        shelves.find(|shelf| kind(&shelf.budget) == (scope, unit, window)).map(|shelf| shelf.budget)
     }
 
     /// Where a budget stands in its current window.
@@ -189,6 +212,35 @@ impl Shared {
         if let Some(shelf) = self.shelves.get_mut(&budget.id) {
             let (_, row) = shelf.current(now);
             row.waiting |= !row.balance.reserved.is_zero();
+        }
+    }
+
+    /// Notes what a call that ended was charged, if that went to its organization's credits.
+    pub(super) fn note_charge(
+        &mut self,
+        organization: OrganizationId,
+        places: &[Place],
+        run: Option<RunId>,
+        call: &CallRecord,
+    ) {
+        let scope = |(budget, _): &Place| self.shelves.get(budget).map(|shelf| shelf.budget.scope);
+        let prepaid = places.iter().any(|place| scope(place) == Some(Scope::Credits));
+        let cost = call.charge.cost.decimal();
+        if !prepaid || cost.is_zero() {
+            return;
+        }
+        let movement = Movement::Charge {
+            call: call.id.uuid(),
+            cost: cost.normalize(),
+            run,
+            key: call.key,
+            model: call.model.clone(),
+            created_at: call.created_at,
+        };
+        let charges = self.charges.entry(organization).or_default();
+        charges.push_back(Transaction { position: call.id.uuid(), movement });
+        if charges.len() > KEPT_CALLS {
+            charges.pop_front();
         }
     }
 

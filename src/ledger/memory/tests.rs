@@ -10,7 +10,7 @@ use super::super::Outcome;
 use super::*;
 use crate::domain::budget::{Amounts, Balance, Unit};
 use crate::domain::id::{Attempt, OrganizationId, ReservationId};
-use crate::domain::reservation::{Authority, CallFacts, Reservation};
+use crate::domain::reservation::{Authority, CallFacts, Heard, Reservation};
 use crate::domain::settlement::{Charge, CostSource};
 use crate::domain::usage::{Tokens, Usage};
 
@@ -29,6 +29,7 @@ fn ask(run: RunId, amount: &str) -> Ask {
         organization: OrganizationId::DEFAULT,
         run: Some(run),
         authority: Authority::RunId,
+        heard: Heard::default(),
         budgets: Vec::new(),
         amounts: Amounts { usd: usd(amount), tokens: Tokens::new(10), calls: 1 },
         facts: CallFacts {

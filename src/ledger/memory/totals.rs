@@ -52,7 +52,8 @@ pub(super) fn of_organization<'a>(
     for account in accounts.filter(|account| account.organization() == query.organization) {
         for call in account.kept() {
             let in_time = (query.from..query.to).contains(&call.created_at);
-            if !in_time || call.charge.source == CostSource::None {
+            let asked = query.key.is_none_or(|key| call.key == Some(key));
+            if !in_time || !asked || call.charge.source == CostSource::None {
                 continue;
             }
             let group = match query.group_by {

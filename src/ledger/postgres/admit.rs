@@ -67,7 +67,8 @@ fn position(id: Uuid, among: &[Uuid]) -> i32 {
 /// The batch as of now, on these budgets and keys: whoever waits before one of them is waited for.
 pub(super) fn rows<'a>(jobs: &'a [Job], budgets: &[Uuid], keys: &[Uuid]) -> Vec<AskRow<'a>> {
     let row = |job: &'a Job| {
-        let Ask { id, organization: _, run, authority, budgets: own, amounts, facts } = &job.ask;
+        let Ask { id, organization: _, run, authority, heard, budgets: own, amounts, facts } =
+            &job.ask;
         let (token_hash, key_hash) = match authority {
             Authority::Token(hash) => (Some(hash.as_bytes().as_slice()), None),
             Authority::Key(_, hash) => (None, Some(hash.as_bytes().as_slice())),
@@ -79,6 +80,8 @@ pub(super) fn rows<'a>(jobs: &'a [Job], budgets: &[Uuid], keys: &[Uuid]) -> Vec<
             token_hash,
             key_at: authority.key().map(|key| position(key.uuid(), keys)),
             key_hash,
+            payer_version: signed(heard.payer),
+            key_version: signed(heard.key),
             behind: job.turn.ask_is_behind(),
             positions: own.iter().map(|budget| position(budget.id.uuid(), budgets)).collect(),
             budget_ids: own.iter().map(|budget| budget.id.uuid()).collect(),
@@ -95,6 +98,11 @@ pub(super) fn rows<'a>(jobs: &'a [Job], budgets: &[Uuid], keys: &[Uuid]) -> Vec<
         }
     };
     jobs.iter().map(row).collect()
+}
+
+/// A version as Postgres counts.
+fn signed(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(i64::MAX)
 }
 
 /// Reads a verdict; its columns begin at the second.

@@ -1,15 +1,13 @@
 //! Inference keys in Postgres. Whoever changes one first locks the budgets that its calls fall
 //! under, and an admission reads the key only behind those locks.
 
-use rust_decimal::Decimal;
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row as _};
+use sqlx::{PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
-use crate::domain::budget::{Scope, Unit, Window};
+use crate::domain::budget::Scope;
 use crate::domain::id::{BudgetId, KeyId, OrganizationId};
 use crate::domain::key::TokenHash;
-use crate::domain::money::Usd;
 use crate::domain::organization::{KeySnapshot, KeyStatus, KeyTerms};
 
 use super::super::Page;
@@ -20,6 +18,7 @@ use super::organizations::{insert_budget, lock_budgets, standings};
 use super::read::unsigned;
 
 pub mod orchestrator;
+pub mod terms;
 
 /// Makes a key.
 const MINT: &str = "INSERT INTO inference_keys (organization_id, id, name, secret_hash, prefix, \
@@ -50,8 +49,8 @@ const OF_ORGANIZATION: &str = select!("k.organization_id = $1 AND k.id = $2");
 const LIST: &str = select!("k.organization_id = $1 AND k.id > $2 ORDER BY k.id LIMIT $3");
 
 /// Keeps other changes of a key away.
-const LOCK: &str = "SELECT status FROM inference_keys WHERE organization_id = $1 AND id = $2 \
-    FOR NO KEY UPDATE";
+const LOCK: &str = "SELECT status, version FROM inference_keys \
+    WHERE organization_id = $1 AND id = $2 FOR NO KEY UPDATE";
 
 const SET_STATUS: &str = "UPDATE inference_keys SET status = $3, version = version + 1 \
     WHERE organization_id = $1 AND id = $2";
@@ -84,7 +83,6 @@ pub(super) enum Change {
 
 pub(super) async fn mint(pool: &PgPool, new: NewKey) -> Result<KeyRecord, OrganizationsError> {
     let NewKey { id, organization, terms, limits, hash, prefix } = new;
-    let signed = |count: Option<u32>| count.map(|count| i32::try_from(count).unwrap_or(i32::MAX));
     let mut transaction = audit::begin(pool).await?;
     sqlx::query(MINT)
         .bind(organization.uuid())
@@ -103,15 +101,7 @@ pub(super) async fn mint(pool: &PgPool, new: NewKey) -> Result<KeyRecord, Organi
         .bind(terms.client_identity)
         .execute(&mut *transaction)
         .await?;
-    let tokens = Decimal::from(limits.monthly_tokens.count());
-    let daily = limits.daily_tokens.map(|tokens| Decimal::from(tokens.count()));
-    let budgets = [
-        (Unit::Tokens, Window::Month, Some(tokens)),
-        (Unit::Tokens, Window::Day, daily),
-        (Unit::Usd, Window::Month, limits.monthly_usd.map(Usd::decimal)),
-        (Unit::Usd, Window::Lifetime, limits.lifetime_usd.map(Usd::decimal)),
-    ];
-    for (unit, window, limit) in budgets {
+    for (unit, window, limit) in limits.budgets() {
         let Some(limit) = limit else { continue };
         let (row, budget) = (BudgetId::generate().uuid(), (Scope::Key, id.uuid(), unit, window));
         insert_budget(&mut transaction, organization, row, budget, limit).await?;
@@ -170,10 +160,7 @@ pub(super) async fn change(
     change: Change,
 ) -> Result<KeyRecord, OrganizationsError> {
     let mut transaction = audit::begin(pool).await?;
-    let locked = sqlx::query_scalar(LOCK).bind(organization.uuid()).bind(id.uuid());
-    let status: Option<String> = locked.fetch_optional(&mut *transaction).await?;
-    let status = status.ok_or(OrganizationsError::NotFound)?;
-    let status = KeyStatus::parse(&status).ok_or_else(|| unreadable("status"))?;
+    let (status, _) = lock(&mut transaction, organization, id).await?;
     let next = match &change {
         Change::Status(next) => *next,
         // A revoked key gets no new secret.
@@ -197,6 +184,23 @@ pub(super) async fn change(
     sqlx::query(NOTIFY).bind(id.to_string()).execute(&mut *transaction).await?;
     transaction.commit().await?;
     record(pool, organization, id).await?.ok_or(OrganizationsError::NotFound)
+}
+
+/// Keeps other changes of a key away. Answers its status and its version.
+async fn lock(
+    connection: &mut PgConnection,
+    organization: OrganizationId,
+    id: KeyId,
+) -> Result<(KeyStatus, u64), OrganizationsError> {
+    let locked = sqlx::query(LOCK).bind(organization.uuid()).bind(id.uuid());
+    let row = locked.fetch_optional(connection).await?.ok_or(OrganizationsError::NotFound)?;
+    let status = KeyStatus::parse(row.try_get(0)?).ok_or_else(|| unreadable("status"))?;
+    Ok((status, unsigned(row.try_get(1)?)))
+}
+
+/// A count as Postgres keeps it.
+fn signed(count: Option<u32>) -> Option<i32> {
+    count.map(|count| i32::try_from(count).unwrap_or(i32::MAX))
 }
 
 async fn with_standings(pool: &PgPool, rows: Vec<PgRow>) -> Result<Vec<KeyRecord>, sqlx::Error> {

@@ -56,7 +56,8 @@ pub(super) const STANDINGS: &str = "SELECT t.scope_id, t.id, t.scope, t.unit, t.
     LEFT JOIN budgets c ON t.\"window\" <> 'lifetime' AND c.scope_id = t.scope_id \
         AND c.scope = t.scope AND c.unit = t.unit AND c.\"window\" = t.\"window\" \
         AND c.window_start = w.since \
-    WHERE t.scope_id = ANY ($1) AND t.scope <> 'run' AND t.window_start = '-infinity'";
+    WHERE t.scope_id = ANY ($1) AND t.scope <> 'run' AND t.window_start = '-infinity' \
+        AND NOT t.removed";
 
 /// Keeps other changes of an organization away.
 pub(super) const LOCK_ORGANIZATION: &str =
@@ -73,7 +74,7 @@ pub(super) const LOCK_ROWS: &str = "SELECT id FROM budgets WHERE scope_id = $1 A
     ORDER BY id FOR UPDATE";
 
 /// Opens the current window of a template.
-const OPEN_WINDOW: &str = "SELECT row_id FROM ledger_open_window($1)";
+pub(super) const OPEN_WINDOW: &str = "SELECT row_id FROM ledger_open_window($1)";
 
 /// Sets the limit of a template and of its current window.
 const SET_LIMIT: &str = "UPDATE budgets SET limit_amount = $2::numeric, \

@@ -4,17 +4,19 @@ use async_trait::async_trait;
 
 use crate::domain::id::{KeyId, OrchestratorKeyId, OrganizationId};
 use crate::domain::key::TokenHash;
-use crate::domain::organization::{KeySnapshot, KeyStatus, OrganizationSnapshot, SettingsPatch};
+use crate::domain::organization::{
+    KeyLimits, KeySnapshot, KeyStatus, KeyTerms, OrganizationSnapshot, SettingsPatch,
+};
 
 use super::super::organizations::{
-    BudgetStanding, Credit, KeyRecord, NewKey, OrchestratorKey, OrganizationRecord, Organizations,
-    OrganizationsError,
+    KeyRecord, NewKey, OrchestratorKey, OrganizationRecord, Organizations, OrganizationsError,
 };
 use super::super::{LedgerError, Page};
 use super::{
-    ANSWER_TIMEOUT, PostgresLedger, WORK_TIMEOUT, credits, keys, organizations, unavailable, within,
+    ANSWER_TIMEOUT, PostgresLedger, WORK_TIMEOUT, keys, organizations, unavailable, within,
 };
 
+mod credits;
 mod people;
 
 #[async_trait]
@@ -104,6 +106,17 @@ impl Organizations for PostgresLedger {
         within(ANSWER_TIMEOUT, keys::change(&self.pool, organization, id, change)).await
     }
 
+    async fn change_key(
+        &self,
+        organization: OrganizationId,
+        id: KeyId,
+        version: u64,
+        changed: (KeyTerms, KeyLimits),
+    ) -> Result<Option<KeyRecord>, OrganizationsError> {
+        let change = keys::terms::change(&self.pool, (organization, id), version, changed);
+        within(ANSWER_TIMEOUT, change).await
+    }
+
     async fn rotate_key(
         &self,
         organization: OrganizationId,
@@ -146,23 +159,5 @@ impl Organizations for PostgresLedger {
         id: OrchestratorKeyId,
     ) -> Result<OrchestratorKey, OrganizationsError> {
         within(ANSWER_TIMEOUT, keys::orchestrator::revoke(&self.pool, organization, id)).await
-    }
-
-    async fn add_credit(
-        &self,
-        organization: OrganizationId,
-        credit: Credit,
-    ) -> Result<BudgetStanding, OrganizationsError> {
-        within(ANSWER_TIMEOUT, credits::add(&self.pool, organization, credit)).await
-    }
-
-    async fn credits(
-        &self,
-        organization: OrganizationId,
-        page: Page,
-    ) -> Result<Vec<Credit>, LedgerError> {
-        within(WORK_TIMEOUT, credits::list(&self.pool, organization, page))
-            .await
-            .map_err(unavailable)
     }
 }

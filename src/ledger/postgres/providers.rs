@@ -16,8 +16,8 @@ use super::read::unsigned;
 
 /// An organization's residency beside each of its configurations, in one snapshot; at least one row
 /// if there is such an organization.
-const FIND: &str = "SELECT coalesce(s.eu_only, false), p.provider, p.enabled, p.base_url, \
-        p.anywhere, p.eu_endpoint, p.key_id, p.key_ciphertext, p.version, p.updated_at \
+const FIND: &str = "SELECT o.version, coalesce(s.eu_only, false), p.provider, p.enabled, \
+        p.base_url, p.anywhere, p.eu_endpoint, p.key_id, p.key_ciphertext, p.version, p.updated_at \
     FROM organizations o \
     LEFT JOIN organization_settings s ON s.organization_id = o.id \
     LEFT JOIN provider_configurations p ON p.organization_id = o.id \
@@ -58,9 +58,10 @@ pub(super) async fn find(
 ) -> Result<Option<ProvidersSnapshot>, sqlx::Error> {
     let rows = sqlx::query(FIND).bind(organization.uuid()).fetch_all(pool).await?;
     let Some(first) = rows.first() else { return Ok(None) };
-    let eu_only = first.try_get(0)?;
-    let providers = rows.iter().filter_map(|row| read(row, 1).transpose());
-    Ok(Some(ProvidersSnapshot { eu_only, providers: providers.collect::<Result<_, _>>()? }))
+    let (version, eu_only) = (unsigned(first.try_get(0)?), first.try_get(1)?);
+    let providers = rows.iter().filter_map(|row| read(row, 2).transpose());
+    let providers = providers.collect::<Result<_, _>>()?;
+    Ok(Some(ProvidersSnapshot { version, eu_only, providers }))
 }
 
 /// The configuration whose columns begin at `at`; `None` if there is none in the row.

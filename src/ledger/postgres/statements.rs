@@ -11,7 +11,7 @@ pub const CAN_WRITE: &str = "SELECT current_setting('default_transaction_read_on
 /// function's own comment.
 pub const STEP: &str = "SELECT settled, verdict, state, attempt, scope, unit, period, \
     limit_amount, spent, reserved, latched, usd_limit, usd_spent, usd_reserved, today \
-    FROM ledger_step_v3($1, $2, $3, $4, $5, $6)";
+    FROM ledger_step_v4($1, $2, $3, $4, $5, $6)";
 
 /// What calls of these ids were booked at.
 pub const BOOKED_COSTS: &str = "SELECT id, cost_usd FROM calls WHERE id = ANY ($1)";

@@ -13,7 +13,7 @@ use super::admit::{self, Verdict, read_verdict};
 use super::settle::Ended;
 use super::statements;
 
-/// One call that wants in, as the type `ledger_ask_v3` has it.
+/// One call that wants in, as the type `ledger_ask_v4` has it.
 #[derive(Encode)]
 pub(super) struct AskRow<'a> {
     pub(super) id: Uuid,
@@ -22,6 +22,8 @@ pub(super) struct AskRow<'a> {
     /// Where its key is among the batch's, from 1.
     pub(super) key_at: Option<i32>,
     pub(super) key_hash: Option<&'a [u8]>,
+    pub(super) payer_version: i64,
+    pub(super) key_version: i64,
     pub(super) behind: bool,
     /// Where its budgets are among the batch's, from 1, in the order of checking.
     pub(super) positions: Vec<i32>,
@@ -58,13 +60,13 @@ pub(super) struct EndRow<'a> {
 
 impl Type<Postgres> for AskRow<'_> {
     fn type_info() -> PgTypeInfo {
-        PgTypeInfo::with_name("ledger_ask_v3")
+        PgTypeInfo::with_name("ledger_ask_v4")
     }
 }
 
 impl PgHasArrayType for AskRow<'_> {
     fn array_type_info() -> PgTypeInfo {
-        PgTypeInfo::array_of("ledger_ask_v3")
+        PgTypeInfo::array_of("ledger_ask_v4")
     }
 }
 

@@ -6,6 +6,8 @@ use rust_decimal::Decimal;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
 
+use crate::domain::id::KeyId;
+
 use super::super::LedgerError;
 use super::super::totals::Sums;
 use super::super::usage::{NONE, UsageBy, UsageQuery, UsageRow};
@@ -14,8 +16,8 @@ use super::totals::failure;
 use super::used::{Span, assert_kept, rows_used};
 use super::{WORK_TIMEOUT, within};
 
-/// Sums by `$name` of the rows that `$which` lets through, of the organization `$7`: those after
-/// the group `$8` at the provider `$9`.
+/// Sums by `$name` of the rows that `$which` lets through, of the organization `$7` and, if there
+/// is one, the key `$11`: those after the group `$8` at the provider `$9`.
 macro_rules! sums {
     ($name:literal, $which:literal) => {
         concat!(
@@ -26,7 +28,7 @@ macro_rules! sums {
             " COLLATE \"C\" AS name, provider COLLATE \"C\" AS provider, ",
             "sum(calls)::bigint AS calls, sum(input)::bigint AS input, ",
             "sum(cached)::bigint AS cached, sum(output)::bigint AS output, sum(cost) AS cost ",
-            "FROM used WHERE ",
+            "FROM used WHERE ($11::uuid IS NULL OR key_id = $11) AND ",
             $which,
             " GROUP BY 1, 2) ",
             "SELECT name, provider, calls, input, cached, output, cost FROM sums ",
@@ -54,6 +56,7 @@ const BY_RUN: &str = "SELECT r.id::text, s.* FROM runs r CROSS JOIN LATERAL ( \
             + c.cache_write_tokens)::bigint, sum(c.cached_input_tokens)::bigint, \
             sum(c.output_tokens)::bigint, sum(c.cost_usd) FROM calls c \
         WHERE c.run_id = r.id AND c.created_at >= $1 AND c.created_at < $2 \
+        AND ($7::uuid IS NULL OR c.key_id = $7) \
         AND c.cost_source <> 'none' GROUP BY c.provider) s \
     WHERE r.organization_id = $3 AND r.created_at < $2 + interval '1 hour' \
     AND (r.closed_at IS NULL OR r.closed_at >= $1 - interval '1 hour') \
@@ -97,6 +100,7 @@ async fn folded(
         .bind(group)
         .bind(provider)
         .bind(i64::from(limit))
+        .bind(query.key.map(KeyId::uuid))
         .fetch_all(pool)
         .await?;
     rows.iter().map(read).collect()
@@ -119,6 +123,7 @@ async fn by_run(pool: &PgPool, query: &UsageQuery) -> Result<Vec<UsageRow>, Ledg
                 .bind(run)
                 .bind(provider)
                 .bind(i64::from(query.limit))
+                .bind(query.key.map(KeyId::uuid))
                 .fetch_all(pool);
             let found = within(WORK_TIMEOUT, asked).await.map_err(failure)?;
             found.iter().map(read).collect::<Result<_, _>>().map_err(failure)?

@@ -12,7 +12,7 @@ use rungate::config::RunAuth;
 use rungate::domain::budget::Amounts;
 use rungate::domain::id::{OrganizationId, ReservationId, RunId};
 use rungate::domain::money::Usd;
-use rungate::domain::reservation::{Ask, Authority, CallFacts};
+use rungate::domain::reservation::{Ask, Authority, CallFacts, Heard};
 use rungate::domain::settlement::{Charge, CostSource, UnknownUsage};
 use rungate::domain::usage::{Tokens, Usage};
 use rungate::gateway::reach::Tenancy;
@@ -189,6 +189,7 @@ impl App {
             organization: OrganizationId::DEFAULT,
             run: Some(id),
             authority: Authority::RunId,
+            heard: Heard::default(),
             budgets,
             amounts: Amounts { usd: usd(cost), tokens: Tokens::new(100), calls: 1 },
             facts: CallFacts {

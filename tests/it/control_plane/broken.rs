@@ -4,22 +4,23 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use rungate::domain::id::{KeyId, OrchestratorKeyId, OrganizationId, RunId};
+use rungate::domain::id::{CreditId, KeyId, OrchestratorKeyId, OrganizationId, RunId};
 use rungate::domain::key::TokenHash;
-use rungate::domain::organization::Role;
-use rungate::domain::organization::{KeySnapshot, KeyStatus, OrganizationSnapshot, SettingsPatch};
+use rungate::domain::organization::{
+    KeyLimits, KeySnapshot, KeyStatus, KeyTerms, OrganizationSnapshot, Role, SettingsPatch,
+};
 use rungate::domain::reservation::{Ask, Refusal};
 use rungate::domain::run::{Registration, RunPatch, RunSnapshot, RunStanding, RunState};
 use rungate::ledger::audit::AuditRecord;
+use rungate::ledger::credits::{Credit, History};
 use rungate::ledger::members::{Member, PasswordHash};
 use rungate::ledger::organizations::{
-    BudgetStanding, Credit, KeyRecord, NewKey, OrchestratorKey, OrganizationRecord,
-    OrganizationsError,
+    BudgetStanding, KeyRecord, NewKey, OrchestratorKey, OrganizationRecord, OrganizationsError,
 };
 use rungate::ledger::providers::{ProviderConfiguration, ProvidersSnapshot};
 use rungate::ledger::queue::Turn;
 use rungate::ledger::{
-    AuditLog, CallRecord, Close, Grant, Ledger, LedgerError, Members, Organizations, Page,
+    AuditLog, CallRecord, Close, Credits, Grant, Ledger, LedgerError, Members, Organizations, Page,
     Providers, Registered, RunKey, RunRecord, RunsError, Totals, TotalsQuery, UsageQuery, UsageRow,
 };
 
@@ -184,6 +185,16 @@ impl Organizations for Broken {
         Err(gone().into())
     }
 
+    async fn change_key(
+        &self,
+        _: OrganizationId,
+        _: KeyId,
+        _: u64,
+        _: (KeyTerms, KeyLimits),
+    ) -> Result<Option<KeyRecord>, OrganizationsError> {
+        Err(gone().into())
+    }
+
     async fn rotate_key(
         &self,
         _: OrganizationId,
@@ -222,7 +233,10 @@ impl Organizations for Broken {
     ) -> Result<OrchestratorKey, OrganizationsError> {
         Err(gone().into())
     }
+}
 
+#[async_trait]
+impl Credits for Broken {
     async fn add_credit(
         &self,
         _: OrganizationId,
@@ -231,7 +245,11 @@ impl Organizations for Broken {
         Err(gone().into())
     }
 
-    async fn credits(&self, _: OrganizationId, _: Page) -> Result<Vec<Credit>, LedgerError> {
+    async fn credit(&self, _: OrganizationId, _: CreditId) -> Result<Option<Credit>, LedgerError> {
+        Err(gone())
+    }
+
+    async fn credit_history(&self, _: OrganizationId, _: Page) -> Result<History, LedgerError> {
         Err(gone())
     }
 }

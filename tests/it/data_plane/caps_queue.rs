@@ -63,6 +63,9 @@ async fn calls_that_wait_are_admitted_in_the_order_in_which_they_came() {
         sent.push(send(&stage, &run, &ask("hi"), name));
         under_way(&stage, &run, place).await;
     }
+    while provider.seen().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     assert_eq!(provider.seen().len(), 1, "one reservation is all that fits");
     gate.add_permits(names.len());
     for answer in sent {

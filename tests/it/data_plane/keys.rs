@@ -5,7 +5,7 @@ use rungate::domain::key::TokenHash;
 use rungate::domain::money::Usd;
 use rungate::domain::organization::{KeyLimits, KeyStatus, KeyTerms, SettingsPatch};
 use rungate::domain::usage::Tokens;
-use rungate::ledger::organizations::CreditKind;
+use rungate::ledger::credits::CreditKind;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 

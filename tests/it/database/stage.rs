@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use rungate::ledger::postgres as ledger;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::support::client::{Answer, Client, Run, prompt};
 use crate::support::gateway::TestGateway;
 use crate::support::postgres;
+pub use crate::support::postgres::execute;
 use crate::support::provider::{ScriptedProvider, response};
 
 /// What the provider answers, and what it costs with gpt-4o-mini: $0.15 and $0.60 for a million
@@ -132,10 +133,6 @@ pub fn body() -> Value {
 pub fn assert_unavailable(answer: &Answer) {
     assert_eq!((answer.status, answer.code()), (503, "unavailable".to_owned()), "{answer:?}");
     assert!(answer.header("retry-after").is_some());
-}
-
-pub async fn execute(operator: &mut PgConnection, statement: &str) {
-    sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(operator).await.unwrap();
 }
 
 pub async fn until(met: impl Fn() -> bool) {

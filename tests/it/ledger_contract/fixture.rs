@@ -7,7 +7,7 @@ use rungate::domain::control::RunControl;
 use rungate::domain::id::{OrganizationId, ReservationId, RunId};
 use rungate::domain::key::TokenHash;
 use rungate::domain::money::Usd;
-use rungate::domain::reservation::{Ask, Authority, CallFacts, Refusal};
+use rungate::domain::reservation::{Ask, Authority, CallFacts, Heard, Refusal};
 use rungate::domain::run::{OnCap, Registration, RunState, RunTerms};
 use rungate::domain::settlement::{Charge, CostSource};
 use rungate::domain::usage::{Tokens, Usage};
@@ -126,6 +126,7 @@ impl Run {
             organization: OrganizationId::DEFAULT,
             run: Some(self.id),
             authority: Authority::RunId,
+            heard: Heard::default(),
             budgets: self.budgets.clone(),
             amounts: amounts(cost, 100),
             facts: facts("small"),

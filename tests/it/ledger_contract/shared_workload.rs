@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rungate::domain::budget::{BudgetRef, Scope};
 use rungate::domain::id::{KeyId, OrganizationId, ReservationId};
 use rungate::domain::organization::{KeyLimits, KeyStatus, KeyTerms, SettingsPatch};
-use rungate::domain::reservation::{Ask, Authority, Refusal};
+use rungate::domain::reservation::{Ask, Authority, Heard, Refusal};
 use rungate::domain::run::Registration;
 use rungate::domain::settlement::{Charge, CostSource};
 use rungate::domain::usage::{Tokens, Usage};
@@ -111,7 +111,8 @@ impl World {
             55..85 => self.end().await,
             85..92 => self.settings().await,
             92..95 => self.credit().await,
-            95..99 => self.status().await,
+            95..97 => self.status().await,
+            97..99 => self.terms().await,
             _ => {
                 let organization = self.organizations[self.random.index(3)];
                 self.mint(organization, roll % 2).await;
@@ -140,10 +141,12 @@ impl World {
         let authority = key.map_or(Authority::RunId, |(_, id, hash)| Authority::Key(id, hash));
         let mut verdicts = Vec::new();
         for ledger in &self.ledgers {
-            let mut budgets =
-                ledger.find_organization(organization).await.unwrap().unwrap().budgets;
+            let payer = ledger.find_organization(organization).await.unwrap().unwrap();
+            let (mut budgets, mut heard) = (payer.budgets, Heard { payer: payer.version, key: 0 });
             if let Some((_, id, _)) = key {
-                budgets.extend(ledger.find_key_by_id(id).await.unwrap().unwrap().budgets);
+                let key = ledger.find_key_by_id(id).await.unwrap().unwrap();
+                heard.key = key.version;
+                budgets.extend(key.budgets);
             }
             if let Some(run) = &run {
                 let found = ledger.find(rungate::ledger::RunKey::Id(run.id)).await.unwrap();
@@ -151,7 +154,7 @@ impl World {
             }
             budgets.sort_by_key(BudgetRef::rank);
             let (facts, run) = (facts.clone(), run.as_ref().map(|run| run.id));
-            let ask = Ask { id, organization, run, authority, budgets, amounts, facts };
+            let ask = Ask { id, organization, run, authority, heard, budgets, amounts, facts };
             verdicts.push(admit(ledger, ask).await);
         }
         let told: Vec<_> = verdicts
@@ -240,6 +243,29 @@ impl World {
         if rotates && let Some(known) = known {
             known.2 = next;
         }
+    }
+
+    /// Limits of a key come, go, rise and fall.
+    async fn terms(&mut self) {
+        let (organization, id, _) = self.keys[self.random.index(self.keys.len())];
+        let dollars = ["0", "0.5", "3"].map(usd)[self.random.index(3)];
+        let limits = KeyLimits {
+            monthly_tokens: Tokens::new(self.random.below(40_000) + 1),
+            daily_tokens: self.random.one_in(2).then(|| Tokens::new(self.random.below(20_000))),
+            monthly_usd: self.random.one_in(2).then_some(dollars),
+            lifetime_usd: self.random.one_in(3).then_some(dollars),
+        };
+        let mut changed = Vec::new();
+        for ledger in &self.ledgers {
+            let version = ledger.find_key_by_id(id).await.unwrap().unwrap().version;
+            let terms = (KeyTerms::default(), limits);
+            let record = ledger.change_key(organization, id, version, terms).await.unwrap();
+            let record = record.expect("nobody else changes it");
+            let of =
+                |standing: &BudgetStanding| (standing.budget.rank(), numbers(&standing.balance));
+            changed.push(record.standings.iter().map(of).collect::<Vec<_>>());
+        }
+        assert_eq!(changed[0], changed[1], "{}", self.story);
     }
 
     /// Every balance of every organization, key and run.

@@ -111,6 +111,7 @@ pub(crate) async fn check_an_organizations_calls_are_summed(ledger: Arc<dyn Ledg
     let last = call(&one, "d", "east", cached("9", CostSource::Usage)).await;
     let query = |group_by, organization| UsageQuery {
         organization,
+        key: None,
         from: first,
         to: last,
         group_by,

@@ -11,7 +11,7 @@ use rungate::domain::control::AttemptBudget;
 use rungate::domain::id::{Attempt, OrganizationId, ReservationId, RunId};
 use rungate::domain::key::TokenHash;
 use rungate::domain::money::Usd;
-use rungate::domain::reservation::{Ask, Authority, Refusal};
+use rungate::domain::reservation::{Ask, Authority, Heard, Refusal};
 use rungate::domain::run::{OnCap, Registration, RunPatch, RunState};
 use rungate::domain::settlement::{Charge, CostSource, Flag};
 use rungate::domain::usage::{Tokens, Usage};
@@ -184,16 +184,16 @@ impl World {
     async fn arrive(&mut self, run: usize, how_many: usize) {
         let mut calls = Vec::with_capacity(how_many);
         for _ in 0..how_many {
-            let amounts = self.amounts(run);
-            let authority = self.authority(run);
+            let (amounts, authority) = (self.amounts(run), self.authority(run));
             let known = &self.runs[run];
             let facts = facts(["small", "large"][self.random.index(2)]);
-            let id = ReservationId::generate();
+            let (id, heard) = (ReservationId::generate(), Heard::default());
             let asks = known.budgets.as_ref().map(|budgets| Ask {
                 id,
                 organization: OrganizationId::DEFAULT,
                 run: Some(known.registration.id),
                 authority,
+                heard,
                 budgets: budgets.clone(),
                 amounts,
                 facts: facts.clone(),

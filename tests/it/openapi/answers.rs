@@ -7,6 +7,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use super::document::{Document, assert_valid};
+use super::organizations::{organizations, providers};
 use crate::support::client::{Answer, prompt};
 use crate::support::gateway::{ADMIN_TOKEN, TestGateway};
 use crate::support::postgres::database;
@@ -16,7 +17,7 @@ const PLAIN: [&str; 6] =
     ["content-type", "content-length", "date", "transfer-encoding", "connection", "vary"];
 
 /// A plane whose every answer is held against its document.
-struct Plane {
+pub(super) struct Plane {
     document: Document,
     base: String,
     token: Option<String>,
@@ -35,6 +36,11 @@ impl Plane {
         }
     }
 
+    /// The same plane, asked with another credential or none.
+    pub(super) async fn with_token(&self, token: Option<&str>) -> Self {
+        Self { token: token.map(str::to_owned), ..Self::of(&self.base, ADMIN_TOKEN).await }
+    }
+
     fn request(&self, what: &str) -> RequestBuilder {
         let (method, path) = what.split_once(' ').unwrap();
         let method = Method::from_bytes(method.as_bytes()).unwrap();
@@ -45,11 +51,11 @@ impl Plane {
         }
     }
 
-    async fn ask(&self, what: &str, status: u16) -> Answer {
+    pub(super) async fn ask(&self, what: &str, status: u16) -> Answer {
         self.send(self.request(what), status).await
     }
 
-    async fn say(&self, what: &str, body: Value, status: u16) -> Answer {
+    pub(super) async fn say(&self, what: &str, body: Value, status: u16) -> Answer {
         self.send(self.request(what).json(&body), status).await
     }
 
@@ -299,64 +305,13 @@ async fn the_control_plane_answers_as_it_is_described() {
     operator
         .send(operator.request("POST /runs").header("content-type", "a/b").body("{}"), 415)
         .await;
-    let stranger = Plane { token: None, ..Plane::of(&operator.base, ADMIN_TOKEN).await };
+    let stranger = operator.with_token(None).await;
     for path in ["/runs", "/models", "/usage", "/metrics", "/openapi.json"] {
         stranger.ask(&format!("GET {path}"), 401).await;
     }
     scene.gateway.running.gateway.drain();
     operator.ask("GET /readyz", 503).await;
     scene.gateway.stop().await;
-}
-
-/// Each endpoint of organizations, once.
-async fn organizations(operator: &Plane) {
-    let id = "11111111-2222-4333-8444-666666666666";
-    let org = format!("/organizations/{id}");
-    operator.say("POST /organizations", json!({"id": id, "name": "lab"}), 201).await;
-    operator.say("POST /organizations", json!({"name": "lab"}), 409).await;
-    operator.ask("GET /organizations?limit=1", 200).await;
-    operator.ask(&format!("GET {org}"), 200).await;
-    operator.ask("GET /organizations/11111111-2222-4333-8444-777777777777", 404).await;
-    let settings = format!("{org}/inference/settings");
-    operator.say(&format!("PUT {settings}"), json!({"eu_only": true}), 400).await;
-    operator.say(&format!("PUT {settings}"), json!({"monthly_cost_limit_cents": 500}), 200).await;
-    operator.ask(&format!("GET {settings}"), 200).await;
-    let keys = format!("{org}/inference/keys");
-    let key = json!({"name": "a", "monthly_token_limit": 10, "expires_at": "2090-01-01T00:00:00Z",
-                     "lifetime_limit_usd": "1", "allowed_models": ["gpt-4o-mini"]});
-    let minted = operator.say(&format!("POST {keys}"), key, 201).await.json();
-    let key = format!("{keys}/{}", minted["key"]["id"].as_str().unwrap());
-    operator.ask(&format!("GET {keys}"), 200).await;
-    operator.ask(&format!("GET {key}"), 200).await;
-    for change in ["suspend", "resume", "rotate"] {
-        operator.ask(&format!("POST {key}/{change}"), 200).await;
-    }
-    operator.ask(&format!("DELETE {key}"), 200).await;
-    operator.ask(&format!("POST {key}/resume"), 409).await;
-    let keys = format!("{org}/orchestrator-keys");
-    let minted = operator.say(&format!("POST {keys}"), json!({"name": "b"}), 201).await.json();
-    operator.ask(&format!("GET {keys}?limit=1"), 200).await;
-    let of_runs = Plane {
-        token: minted["secret"].as_str().map(str::to_owned),
-        ..Plane::of(&operator.base, ADMIN_TOKEN).await
-    };
-    of_runs.ask("GET /runs", 200).await;
-    of_runs.ask("GET /metrics", 403).await;
-    let key = format!("{keys}/{}", minted["key"]["id"].as_str().unwrap());
-    operator.ask(&format!("DELETE {key}"), 200).await;
-    let credits = format!("{org}/credits");
-    let credit = json!({"id": id, "kind": "grant", "amount_usd": "20"});
-    operator.say(&format!("POST {credits}"), credit.clone(), 201).await;
-    operator.say(&format!("POST {credits}"), credit, 200).await;
-    operator.say(&format!("POST {credits}"), json!({"id": id, "amount_usd": "2"}), 409).await;
-    operator.ask(&format!("GET {credits}"), 200).await;
-    let members = format!("{org}/members");
-    let member = json!({"name": "ada", "password": "hunter2-hunter2", "role": "viewer"});
-    operator.say(&format!("POST {members}"), member, 201).await;
-    operator.ask(&format!("GET {members}"), 200).await;
-    operator.ask(&format!("DELETE {members}/ada"), 200).await;
-    operator.ask(&format!("GET {org}/audit?limit=3"), 200).await;
-    operator.ask("GET /audit", 200).await;
 }
 
 /// What was used, by everybody and by one organization, three calls of it.
@@ -374,18 +329,6 @@ async fn check_reports(operator: &Plane) {
     }
     operator.ask(&format!("GET {of_default}?group_by=color"), 400).await;
     operator.ask(&format!("GET {}", of_default.replace("0001", "0002")), 404).await;
-}
-
-/// The providers of an organization.
-async fn providers(operator: &Plane) {
-    let path = "/organizations/00000000-0000-0000-0000-000000000001/inference/providers";
-    let body = json!({"provider": "openai", "api_key": "sentinel", "eu_endpoint": true});
-    operator.say(&format!("PUT {path}"), body, 200).await;
-    operator.say(&format!("PUT {path}"), json!({"provider": "nobody"}), 400).await;
-    operator.ask(&format!("GET {path}"), 200).await;
-    operator.ask(&format!("DELETE {path}/openai"), 200).await;
-    operator.ask(&format!("DELETE {path}/openai"), 404).await;
-    operator.ask("GET /organizations/nobody/inference/providers", 404).await;
 }
 
 /// Every line is what a row of the list is.

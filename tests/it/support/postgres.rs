@@ -85,3 +85,8 @@ fn with_name(url: &str, name: &str) -> String {
 pub async fn connect(url: &str) -> PgConnection {
     PgConnection::connect_with(&PgConnectOptions::from_str(url).unwrap()).await.unwrap()
 }
+
+/// Runs statements whose answer does not matter.
+pub async fn execute(connection: &mut PgConnection, statements: &str) {
+    sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(connection).await.unwrap();
+}

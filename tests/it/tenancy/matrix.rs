@@ -39,6 +39,7 @@ fn rows() -> Vec<(&'static str, Option<Value>)> {
         ("mintKey", Some(json!({"name": "x", "monthly_token_limit": 1}))),
         ("listKeys", None),
         ("showKey", None),
+        ("changeKey", Some(json!({"rate_limit_rpm": 1}))),
         ("suspendKey", None),
         ("resumeKey", None),
         ("rotateKey", None),

@@ -41,9 +41,16 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) async fn new() -> Self {
-        let database = database().await;
+        Self::on(&database().await).await
+    }
+
+    /// On a database that others may be on, too.
+    pub(super) async fn on(database: &str) -> Self {
         let settings = [("ENCRYPTION_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")];
-        Self { gateway: TestGateway::serve(&database, &settings).await, database }
+        Self {
+            gateway: TestGateway::serve(database, &settings).await,
+            database: database.to_owned(),
+        }
     }
 
     /// Asks, from an address of loopback that ends in this number.

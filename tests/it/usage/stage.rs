@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::ledger_contract::fixture::Run;
 use crate::support::postgres;
+pub(super) use crate::support::postgres::execute;
 
 /// Calls as rows of SQL name them: of which run, when, and of which model, provider and key.
 pub(super) const INSERT: &str = "INSERT INTO calls (organization_id, id, gateway_id, run_id, \
@@ -106,6 +107,7 @@ impl Stage {
 pub(super) fn query(group_by: UsageBy) -> UsageQuery {
     UsageQuery {
         organization: OrganizationId::DEFAULT,
+        key: None,
         from: "2020-01-01T00:00:00Z".parse().unwrap(),
         to: "2100-01-01T00:00:00Z".parse().unwrap(),
         group_by,
@@ -120,8 +122,4 @@ pub(super) fn one_call(run: &Run, cost: &str) -> String {
          'usage' AS source, NULL::uuid AS key, now() AS at) call",
         run.id
     )
-}
-
-pub(super) async fn execute(connection: &mut PgConnection, statement: &str) {
-    sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(connection).await.unwrap();
 }

@@ -9,9 +9,10 @@ use serde_json::value::RawValue;
 use crate::domain::fault::Fault;
 use crate::domain::id::OrganizationId;
 use crate::http::operator::exchange::Exchange;
-use crate::http::operator::view::{ListView, instant};
+use crate::http::operator::view::ListView;
 use crate::http::operator::{Operator, paging};
 use crate::http::route::Right;
+use crate::http::usage_view::instant;
 use crate::ledger::audit::AuditRecord;
 use crate::protocol::schema::InstantText;
 

@@ -1,4 +1,4 @@
-//! Prepaid credits: what was put in, and what is left of it.
+//! Prepaid credits: what was put in, what calls took out of it, and what is left.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -8,16 +8,16 @@ use uuid::Uuid;
 
 use crate::domain::budget::Scope;
 use crate::domain::fault::Fault;
-use crate::domain::id::{CreditId, KeyId};
+use crate::domain::id::{CreditId, KeyId, RunId};
 use crate::domain::money::Usd;
 use crate::http::operator::exchange::Exchange;
 use crate::http::operator::fields::Fields;
 use crate::http::operator::members::{Kind, Member, not_null, optional};
-use crate::http::operator::view::instant;
 use crate::http::operator::{Operator, paging};
 use crate::http::route::Right;
-use crate::http::usage_view::plain;
-use crate::ledger::organizations::{BudgetStanding, Credit, CreditKind};
+use crate::http::usage_view::{instant, plain};
+use crate::ledger::credits::{Credit, CreditKind, Movement, Transaction};
+use crate::ledger::organizations::BudgetStanding;
 use crate::protocol::json;
 use crate::protocol::schema::{InstantText, UsdText};
 
@@ -68,13 +68,40 @@ struct BalanceView {
     reserved_usd: String,
 }
 
-/// Credits with what was put in.
+/// What changed the balance.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "CreditTransaction")]
+pub(super) struct TransactionView {
+    /// The id of the credit, or of the call.
+    #[schemars(with = "KeyId")]
+    id: Uuid,
+    #[schemars(extend("enum" = ["grant", "top_up", "charge"]))]
+    kind: &'static str,
+    /// What it added to the balance: less than nothing for a charge.
+    #[schemars(with = "String")]
+    amount_usd: String,
+    note: String,
+    /// The run that a charged call was made for, if any.
+    run_id: Option<RunId>,
+    /// The inference key that a charged call was made with, if any.
+    key_id: Option<KeyId>,
+    /// The model that a charged call asked.
+    model: Option<String>,
+    /// When it was booked; of a call, when it was admitted.
+    #[schemars(with = "InstantText")]
+    created_at: String,
+}
+
+/// Credits with their transactions, the newest first.
 #[derive(JsonSchema, Serialize)]
 #[schemars(rename = "Credits")]
 pub(super) struct CreditsView {
     #[serde(flatten)]
     balance: BalanceView,
-    data: Vec<CreditView>,
+    /// The part of `spent_usd` that went to calls whose rows were retired, on no page.
+    #[schemars(with = "UsdText")]
+    unlisted_charges_usd: String,
+    data: Vec<TransactionView>,
     /// Where the next page begins: its `after`.
     next: Option<String>,
 }
@@ -96,6 +123,33 @@ impl CreditView {
             amount_usd: credit.amount.normalized(),
             note: credit.note,
             created_at: instant(credit.created_at),
+        }
+    }
+}
+
+impl TransactionView {
+    fn of(transaction: Transaction) -> Self {
+        match transaction.movement {
+            Movement::Credit(credit) => Self {
+                id: credit.id.uuid(),
+                kind: credit.kind.as_str(),
+                amount_usd: plain(credit.amount.decimal()),
+                note: credit.note,
+                run_id: None,
+                key_id: None,
+                model: None,
+                created_at: instant(credit.created_at),
+            },
+            Movement::Charge { call, cost, run, key, model, created_at } => Self {
+                id: call,
+                kind: "charge",
+                amount_usd: plain(-cost),
+                note: String::new(),
+                run_id: run,
+                key_id: key,
+                model: Some(model),
+                created_at: instant(created_at),
+            },
         }
     }
 }
@@ -163,12 +217,15 @@ pub(super) async fn show(request: HttpRequest, operator: web::Data<Operator>) ->
         exchange.admit(Right::Read).await?;
         let page = paging::read(&exchange.query(paging::PAGE)?)?;
         let (gateway, id) = (&exchange.operator.gateway, exchange.organization()?);
-        let found = gateway.credits(id, page).await?;
+        let (found, retired) = gateway.credit_history(id, page).await?;
         let record = gateway.organization_record(id).await?;
-        let next = found.rows.last().filter(|_| found.more).map(|credit| credit.id.to_string());
-        let data = found.rows.into_iter().map(CreditView::of).collect();
+        let last = found.rows.last().filter(|_| found.more);
+        let next = last.map(|transaction| transaction.position.to_string());
+        let data = found.rows.into_iter().map(TransactionView::of).collect();
         let balance = BalanceView::of(record.standing(Scope::Credits));
-        exchange.json(StatusCode::OK, &CreditsView { balance, data, next })
+        let unlisted_charges_usd = plain(retired);
+        let view = CreditsView { balance, unlisted_charges_usd, data, next };
+        exchange.json(StatusCode::OK, &view)
     };
     exchange.answer(work).await
 }

@@ -10,6 +10,7 @@ use crate::http::operator::routes::{json, nothing, object};
 use crate::http::operator::view::ListView;
 use crate::http::route::{Answer, Body, Endpoint, Method, Right, Spec, of};
 
+use super::key_terms;
 use super::keys::{self, KeyView, MintedView};
 use super::orchestrators;
 
@@ -28,7 +29,7 @@ pub(super) static ALL: &[Endpoint] = &[
             about: "Its secret is shown once; only its SHA-256 is kept.",
             body: Some(Body {
                 required: true,
-                schema: |schemas| object(schemas, "NewInferenceKey", keys::NEW_FIELDS),
+                schema: |schemas| object(schemas, "NewInferenceKey", key_terms::NEW_FIELDS),
                 example: || {
                     json!({
                         "name": "checkout-service",
@@ -66,6 +67,33 @@ pub(super) static ALL: &[Endpoint] = &[
             summary: "An inference key, and what it has used",
             answers: &[json("The key.", of::<KeyView>)],
             errors: &[Code::InvalidRequest, Code::NotFound],
+            ..Spec::NEW
+        },
+    },
+    Endpoint {
+        method: Method::Patch,
+        path: "/organizations/{org}/inference/keys/{key}",
+        to: |_| web::to(keys::patch),
+        spec: Spec {
+            id: "changeKey",
+            needs: Right::Manage,
+            summary: "Change what an inference key allows and may spend",
+            about: "What is left out stays. `null` takes a limit away; one that was not there \
+                    counts what is spent from now on. Once this is answered no call is admitted on \
+                    what the key was before.",
+            body: Some(Body {
+                required: true,
+                schema: |schemas| object(schemas, "KeyChange", key_terms::PATCH_FIELDS),
+                example: || json!({"rate_limit_rpm": 30, "daily_token_limit": null}),
+            }),
+            answers: &[json("The key as it is now.", of::<KeyView>)],
+            errors: &[
+                Code::InvalidModel,
+                Code::Forbidden,
+                Code::NotFound,
+                Code::InvalidTransition,
+                Code::Conflict,
+            ],
             ..Spec::NEW
         },
     },

@@ -1,7 +1,5 @@
 //! Inference keys: what applications call the data plane with.
 
-use std::collections::HashSet;
-
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use rust_decimal::prelude::ToPrimitive as _;
@@ -13,74 +11,19 @@ use crate::domain::budget::{Unit, Window};
 use crate::domain::fault::{Code, Fault};
 use crate::domain::id::KeyId;
 use crate::domain::money::Usd;
-use crate::domain::organization::{KeyLimits, KeyStatus, KeyTerms, MAX_IDENTITY_BYTES};
+use crate::domain::organization::KeyStatus;
 use crate::domain::usage::Tokens;
 use crate::http::operator::change::read_nothing;
 use crate::http::operator::credential::Caller;
 use crate::http::operator::exchange::Exchange;
-use crate::http::operator::fields::{Fields, MAX_COUNT};
-use crate::http::operator::members::{Kind, Member, Range, not_null, optional};
-use crate::http::operator::view::{ListView, instant};
+use crate::http::operator::view::ListView;
 use crate::http::operator::{Operator, paging};
 use crate::http::route::Right;
-use crate::http::usage_view::plain;
+use crate::http::usage_view::{instant, plain};
 use crate::ledger::organizations::{BudgetStanding, KeyRecord};
 use crate::protocol::schema::{InstantText, UsdText};
 
-use super::MAX_NAME_BYTES;
-use super::settings::MAX_TOKENS;
-
-/// Most names in `allowed_models`.
-const MAX_MODELS: usize = 1_000;
-/// The endpoints that a key can be bound to. Each stands for its other paths too.
-const ENDPOINTS: [&str; 5] = [
-    "/v1/chat/completions",
-    "/v1/embeddings",
-    "/v1/messages",
-    "/v1/messages/count_tokens",
-    "/v1/responses",
-];
-
-const POSITIVE: Kind = Kind::Count(Range::new(1, MAX_COUNT));
-const TOKENS: Kind = Kind::Count(Range::new(1, MAX_TOKENS));
-
-/// The members of a new key.
-pub(super) static NEW_FIELDS: &[Member] = &[
-    Member {
-        required: true,
-        ..not_null("name", Kind::Label(MAX_NAME_BYTES), "What its owner calls it.")
-    },
-    Member {
-        required: true,
-        ..not_null(
-            "monthly_token_limit",
-            TOKENS,
-            "Most tokens in a month (UTC). There is no unlimited key.",
-        )
-    },
-    optional("rate_limit_rpm", POSITIVE, "Most requests a minute, on each gateway."),
-    optional("rate_limit_rps", POSITIVE, "Most requests a second, on each gateway."),
-    optional("tokens_per_minute", POSITIVE, "Most tokens a minute, on each gateway."),
-    optional("daily_token_limit", TOKENS, "Most tokens in a day (UTC)."),
-    not_null("monthly_limit_usd", Kind::Usd, "Most dollars in a month (UTC)."),
-    not_null("lifetime_limit_usd", Kind::Usd, "Most dollars over its lifetime."),
-    optional("max_concurrency", POSITIVE, "Most calls at once, on each gateway."),
-    optional("allowed_models", Kind::Names(MAX_MODELS), "The models it is good for; `null`: all."),
-    optional(
-        "allowed_endpoints",
-        Kind::Words(&ENDPOINTS),
-        "The endpoints it is good for, as `/v1/chat/completions`; `null`: all.",
-    ),
-    optional("expires_at", Kind::Instant, "When it stops being good by itself."),
-    optional("require_run", Kind::Flag, "Whether each of its calls must name a run."),
-    optional(
-        "client_identity",
-        Kind::CertificateName,
-        "The name in a client certificate that is as good as its secret, as \
-         `san:dns:agent.example`. Names belong to all organizations, so only the operator gives \
-         them.",
-    ),
-];
+use super::key_terms;
 
 /// An inference key.
 #[derive(JsonSchema, Serialize)]
@@ -90,7 +33,7 @@ pub(super) struct KeyView {
     name: String,
     /// The beginning of its secret.
     key_prefix: String,
-    monthly_token_limit: Option<Tokens>,
+    monthly_token_limit: Tokens,
     rate_limit_rpm: Option<u32>,
     rate_limit_rps: Option<u32>,
     tokens_per_minute: Option<u32>,
@@ -131,36 +74,34 @@ pub(super) struct MintedView {
 
 impl KeyView {
     fn of(record: KeyRecord) -> Self {
+        let limits = record.limits();
         let KeyRecord { key, prefix, created_at, rotated_at, standings } = record;
-        let standing = |unit: Unit, window: Window| {
+        let spent = |unit: Unit, window: Window| {
             let of = |found: &&BudgetStanding| (found.budget.unit, found.budget.window);
-            standings.iter().find(|found| of(found) == (unit, window))
+            let found = standings.iter().find(|found| of(found) == (unit, window));
+            found.map(|found| found.balance.spent)
         };
-        let tokens = |window| standing(Unit::Tokens, window);
-        let usd = |window| standing(Unit::Usd, window);
-        let count =
-            |number: rust_decimal::Decimal| Tokens::new(number.to_u64().unwrap_or(u64::MAX));
-        let limit_usd =
-            |window| usd(window).and_then(|found| Usd::from_decimal(found.balance.limit).ok());
+        let tokens = |window| {
+            let spent = spent(Unit::Tokens, window)?;
+            Some(Tokens::new(spent.to_u64().unwrap_or(u64::MAX)))
+        };
         let terms = key.terms;
         Self {
             id: key.id,
             name: terms.name,
             key_prefix: prefix,
-            monthly_token_limit: tokens(Window::Month).map(|found| count(found.balance.limit)),
+            monthly_token_limit: limits.monthly_tokens,
             rate_limit_rpm: terms.rate_limit_rpm,
             rate_limit_rps: terms.rate_limit_rps,
             tokens_per_minute: terms.tokens_per_minute,
             status: key.status,
-            tokens_used_cycle: tokens(Window::Month)
-                .map(|found| count(found.balance.spent))
-                .unwrap_or_default(),
-            daily_token_limit: tokens(Window::Day).map(|found| count(found.balance.limit)),
-            tokens_used_today: tokens(Window::Day).map(|found| count(found.balance.spent)),
-            monthly_limit_usd: limit_usd(Window::Month),
-            monthly_spent_usd: usd(Window::Month).map(|found| plain(found.balance.spent)),
-            lifetime_limit_usd: limit_usd(Window::Lifetime),
-            lifetime_spent_usd: usd(Window::Lifetime).map(|found| plain(found.balance.spent)),
+            tokens_used_cycle: tokens(Window::Month).unwrap_or_default(),
+            daily_token_limit: limits.daily_tokens,
+            tokens_used_today: tokens(Window::Day),
+            monthly_limit_usd: limits.monthly_usd,
+            monthly_spent_usd: spent(Unit::Usd, Window::Month).map(plain),
+            lifetime_limit_usd: limits.lifetime_usd,
+            lifetime_spent_usd: spent(Unit::Usd, Window::Lifetime).map(plain),
             max_concurrency: terms.max_concurrency,
             allowed_models: terms.allowed_models,
             allowed_endpoints: terms.allowed_endpoints,
@@ -179,50 +120,13 @@ impl MintedView {
     }
 }
 
-fn read_new(body: &str) -> Result<(KeyTerms, KeyLimits), Fault> {
-    let fields = Fields::read(body, NEW_FIELDS, String::new())?;
-    let name = fields.label("name", MAX_NAME_BYTES)?;
-    let name = fields.required("name", name)?;
-    let tokens = fields.count("monthly_token_limit")?;
-    let tokens = fields.required("monthly_token_limit", tokens)?;
-    let terms = KeyTerms {
-        name,
-        allowed_models: read_names(&fields, "allowed_models", MAX_MODELS)?,
-        allowed_endpoints: read_names(&fields, "allowed_endpoints", ENDPOINTS.len())?,
-        rate_limit_rpm: fields.small_count("rate_limit_rpm")?,
-        max_concurrency: fields.small_count("max_concurrency")?,
-        expires_at: fields.instant("expires_at")?,
-        require_run: fields.flag("require_run")?.unwrap_or(false),
-        rate_limit_rps: fields.small_count("rate_limit_rps")?,
-        tokens_per_minute: fields.small_count("tokens_per_minute")?,
-        client_identity: fields.label("client_identity", MAX_IDENTITY_BYTES)?,
-    };
-    let mut endpoints = terms.allowed_endpoints.iter().flatten();
-    if endpoints.any(|endpoint| !ENDPOINTS.contains(&endpoint.as_str())) {
-        let says = format!("must be among {}", ENDPOINTS.join(", "));
-        return Err(fields.wrong("allowed_endpoints", says));
+/// Names in certificates belong to all organizations.
+fn check_identity(is_given: bool, caller: &Caller) -> Result<(), Fault> {
+    if !is_given || matches!(caller, Caller::Operator) {
+        return Ok(());
     }
-    let limits = KeyLimits {
-        monthly_tokens: Tokens::new(tokens),
-        daily_tokens: fields.count("daily_token_limit")?.map(Tokens::new),
-        monthly_usd: fields.usd("monthly_limit_usd")?,
-        lifetime_usd: fields.usd("lifetime_limit_usd")?,
-    };
-    Ok((terms, limits))
-}
-
-/// The names as they were given, each once.
-fn read_names(fields: &Fields<'_>, name: &str, most: usize) -> Result<Option<Vec<String>>, Fault> {
-    let Some(raw) = fields.given(name) else { return Ok(None) };
-    let says = || format!("must be an array of 1 to {most} strings, or null for all");
-    let mut names: Vec<String> =
-        serde_json::from_str(raw).map_err(|_| fields.wrong(name, says()))?;
-    if names.is_empty() || names.len() > most || names.iter().any(|name| name.contains('\0')) {
-        return Err(fields.wrong(name, says()));
-    }
-    let mut seen = HashSet::new();
-    names.retain(|name| seen.insert(name.clone()));
-    Ok(Some(names))
+    let says = "Only the operator says which certificate stands for a key.";
+    Err(Fault::new(Code::Forbidden, says).param("client_identity"))
 }
 
 /// The key that the path names.
@@ -241,14 +145,30 @@ pub(super) async fn mint(
     let exchange = Exchange::new(request, operator);
     let work = async {
         let (caller, body) = exchange.body(payload, Right::Manage).await?;
-        let (terms, limits) = read_new(body.text()?)?;
-        if terms.client_identity.is_some() && !matches!(caller, Caller::Operator) {
-            let says = "Only the operator says which certificate stands for a key.";
-            return Err(Fault::new(Code::Forbidden, says).param("client_identity"));
-        }
+        let (terms, limits) = key_terms::read_new(body.text()?)?;
+        check_identity(terms.client_identity.is_some(), &caller)?;
         let organization = exchange.organization()?;
         let minted = exchange.operator.gateway.mint_key(organization, terms, limits).await?;
         exchange.json(StatusCode::CREATED, &MintedView::of(minted))
+    };
+    exchange.answer(work).await
+}
+
+/// `PATCH /organizations/{org}/inference/keys/{key}`
+pub(super) async fn patch(
+    request: HttpRequest,
+    payload: web::Payload,
+    operator: web::Data<Operator>,
+) -> HttpResponse {
+    let exchange = Exchange::new(request, operator);
+    let work = async {
+        let (caller, body) = exchange.body(payload, Right::Manage).await?;
+        let patch = key_terms::read_patch(body.text()?)?;
+        check_identity(patch.client_identity.is_some(), &caller)?;
+        let (organization, key) = (exchange.organization()?, key_id(&exchange)?);
+        let patched = exchange.operator.gateway.patch_key(organization, key, patch);
+        let record = Box::pin(patched).await?;
+        exchange.json(StatusCode::OK, &KeyView::of(record))
     };
     exchange.answer(work).await
 }

@@ -2,6 +2,7 @@
 
 mod settings;
 mod keys;
+mod key_terms;
 mod orchestrators;
 mod credits;
 mod people;

@@ -12,9 +12,10 @@ use crate::http::operator::change::read_nothing;
 use crate::http::operator::exchange::Exchange;
 use crate::http::operator::fields::Fields;
 use crate::http::operator::members::{Kind, not_null};
-use crate::http::operator::view::{ListView, instant};
+use crate::http::operator::view::ListView;
 use crate::http::operator::{Operator, members, paging};
 use crate::http::route::Right;
+use crate::http::usage_view::instant;
 use crate::ledger::members::Member;
 use crate::protocol::schema::InstantText;
 

@@ -101,7 +101,7 @@ pub(super) static ALL: &[Endpoint] = &[
         spec: Spec {
             id: "showCredits",
             needs: Right::Read,
-            summary: "What is left of prepaid credits, and what was put in",
+            summary: "What is left of prepaid credits, and every transaction, the newest first",
             query: paging::PAGE,
             answers: &[json("The credits.", of::<CreditsView>)],
             errors: OF_ONE,

@@ -31,7 +31,7 @@ impl Account {
         shared.check_key(ask.authority, run_of, now)?;
         let standing = &self.run.standing;
         policy::check_standing(standing, self.run.terms.require_token, ask.authority, now)?;
-        if self.is_outdated(&ask) {
+        if self.is_outdated(&ask) || shared.is_outdated(&ask) {
             return Err(Refusal::Outdated);
         }
         let attempt = standing.attempt;
@@ -154,6 +154,7 @@ impl Account {
             ttfb_ms: outcome.ttfb_ms,
             created_at: held.created_at,
         };
+        shared.note_charge(reservation.organization, &held.places, reservation.run, &call);
         self.calls.insert(reservation.id, call);
         if self.calls.len() > KEPT_CALLS {
             self.calls.pop_first();

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 
 use crate::config::Config;
-use crate::ledger::postgres::providers::{Reencrypted, reencrypt};
+use crate::ledger::postgres::providers::reencrypt::{Reencrypted, reencrypt};
 use crate::ledger::postgres::{connect, connect_options};
 use crate::server;
 
@@ -80,7 +80,8 @@ fn as_text(done: &Reencrypted) -> String {
         done.unreadable.len()
     )];
     lines.extend(done.unreadable.iter().map(|left| {
-        format!("UNREADABLE: {} of {}: {}", left.provider, left.organization, left.error)
+        let run = left.run.map(|run| format!(" (run {run})")).unwrap_or_default();
+        format!("UNREADABLE: {} of {}{run}: {}", left.provider, left.organization, left.error)
     }));
     lines.join("\n")
 }
@@ -89,6 +90,7 @@ fn as_json(done: &Reencrypted) -> String {
     let unreadable = done.unreadable.iter().map(|left| {
         serde_json::json!({
             "organization_id": left.organization,
+            "run_id": left.run,
             "provider": left.provider,
             "problem": left.error.to_string(),
         })

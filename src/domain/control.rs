@@ -15,6 +15,8 @@ pub struct RunControl {
     pub forced_parameters: BTreeMap<String, String>,
     /// The one provider that serves the run.
     pub provider: Option<String>,
+    /// The providers that it brings keys of its own for, by name.
+    pub own_providers: Vec<String>,
     /// What the run's limits are for.
     pub attempt_budget: AttemptBudget,
 }

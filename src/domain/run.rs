@@ -8,6 +8,7 @@ use super::control::RunControl;
 use super::id::{Attempt, OrganizationId, RunId};
 use super::key::TokenHash;
 use super::money::Usd;
+use super::seal::{Place, Sealed};
 use super::usage::Tokens;
 
 /// Where a run stands. Only a running run may spend.
@@ -174,6 +175,29 @@ pub struct RunTerms {
     pub control: RunControl,
 }
 
+/// A provider that a run is to reach with a key of its own, which is sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunProvider {
+    /// The provider's name.
+    pub provider: String,
+    /// Where it is, if not where the provider itself is.
+    pub base_url: Option<String>,
+    /// Whether the operator chose that address, so that it may lead anywhere.
+    pub anywhere: bool,
+    /// Whether it is attested to be in the EU.
+    pub eu_endpoint: bool,
+    /// Its key.
+    pub key: Sealed,
+}
+
+impl RunProvider {
+    /// Where its key opens.
+    pub fn place(&self, organization: OrganizationId, run: RunId) -> Place<'_> {
+        let (provider, base_url) = (self.provider.as_str(), self.base_url.as_deref());
+        Place { organization, run: Some(run), provider, base_url }
+    }
+}
+
 /// A registration, checked.
 #[derive(Clone, Debug)]
 pub struct Registration {
@@ -189,6 +213,8 @@ pub struct Registration {
     pub expires_at: Option<DateTime<Utc>>,
     /// The orchestrator's own notes: a JSON object, as text.
     pub metadata: String,
+    /// The providers that it brings keys of its own for, as `terms` names them.
+    pub providers: Vec<RunProvider>,
     /// SHA-256 of the registration in canonical form: the same body again is the same run.
     pub fingerprint: [u8; 32],
 }

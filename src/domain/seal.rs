@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::id::OrganizationId;
+use super::id::{OrganizationId, RunId};
 
 const KEY_BYTES: usize = 32;
 /// How much of the hash of a key is its id, in bytes.
@@ -49,6 +49,8 @@ pub struct Sealed {
 pub struct Place<'a> {
     /// Whose key it is.
     pub organization: OrganizationId,
+    /// The run that brought it, if one did.
+    pub run: Option<RunId>,
     /// The provider's name.
     pub provider: &'a str,
     /// Where it is sent, if not to the provider's own address.
@@ -137,11 +139,18 @@ impl EncryptionKey {
 }
 
 impl Place<'_> {
-    /// What the tag covers besides the ciphertext. No two places have the same bytes: the
-    /// organization has a fixed length, and a provider's name has no NUL.
+    /// What the tag covers besides the ciphertext. No two places have the same bytes: those of runs
+    /// begin otherwise, ids have a fixed length, and a provider's name has no NUL.
     fn bytes(self) -> Vec<u8> {
-        let mut bytes = b"rungate provider key 1\0".to_vec();
+        let kind: &[u8] = match self.run {
+            None => b"rungate provider key 1\0",
+            Some(_) => b"rungate provider key of a run 1\0",
+        };
+        let mut bytes = kind.to_vec();
         bytes.extend_from_slice(self.organization.uuid().as_bytes());
+        if let Some(run) = self.run {
+            bytes.extend_from_slice(run.uuid().as_bytes());
+        }
         bytes.extend_from_slice(self.provider.as_bytes());
         bytes.push(0);
         if let Some(base_url) = self.base_url {

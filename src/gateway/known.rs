@@ -23,6 +23,7 @@ use crate::limits::Concurrency;
 use crate::limits::bodies::Bytes;
 use crate::limits::pace::{Pace, Paced};
 
+use super::own_reach::OwnReach;
 use super::payers::KnownOrganization;
 
 /// How long a run that nobody calls for is remembered.
@@ -36,6 +37,8 @@ pub struct KnownRun {
     pub terms: RunTerms,
     /// Who pays.
     pub payer: Arc<KnownOrganization>,
+    /// The providers that it brings keys of its own for.
+    pub(super) own_reach: OwnReach,
     /// The order of its calls.
     pub queue: Arc<RunQueue>,
     /// The number of its calls.
@@ -77,6 +80,7 @@ impl KnownRun {
             terms: snapshot.terms,
             payer,
             of_key: false,
+            own_reach: OwnReach::default(),
             queue: Arc::default(),
             concurrency: Arc::default(),
             reads: Arc::default(),

@@ -26,6 +26,7 @@ pub mod known;
 pub mod payers;
 mod heard;
 pub mod reach;
+mod own_reach;
 pub mod providers;
 pub mod caller;
 pub mod jwt;

@@ -6,7 +6,8 @@ use chrono::Utc;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::domain::fault::{Code, Fault};
-use crate::domain::id::OrganizationId;
+use crate::domain::id::{OrganizationId, RunId};
+use crate::domain::run::RunProvider;
 use crate::domain::seal::{Place, SealError, Sealed};
 use crate::ledger::organizations::OrganizationsError;
 use crate::ledger::providers::ProviderConfiguration;
@@ -127,14 +128,48 @@ impl Gateway {
             next.key = Some(self.sealed(key, next.place(organization))?);
         }
         if next.base_url.is_none() && provider.default_base_url.is_none() {
-            let says = format!("{} has an address for each customer: base_url", provider.name);
-            return Err(bad("base_url", &format!("{says} is needed")));
+            return Err(no_address(provider));
         }
         // Only what the operator put somewhere may ask for no key.
         if next.key.is_none() && !next.anywhere {
             return Err(bad("api_key", "api_key is needed"));
         }
         Ok(next)
+    }
+
+    /// A provider as a run that is registered brings it along, its key sealed.
+    ///
+    /// # Errors
+    /// 400 if it cannot be used, or its address is the operator's to choose; 412 if no key can be
+    /// kept here.
+    pub fn brought(
+        &self,
+        (organization, run): (OrganizationId, RunId),
+        wanted: &WantedProvider,
+        by_operator: bool,
+    ) -> Result<RunProvider, Fault> {
+        let provider = known(&wanted.provider)?;
+        check_key(wanted.api_key.as_ref())?;
+        let key = wanted.api_key.as_ref().ok_or_else(|| bad("api_key", "api_key is needed"))?;
+        let listens = &self.reaches.tenancy.listens;
+        let base_url = wanted.base_url.iter().flatten().next();
+        let base_url = base_url.map(|url| fit(url, by_operator, listens)).transpose()?;
+        if base_url.is_none() && provider.default_base_url.is_none() {
+            return Err(no_address(provider));
+        }
+        let place = Place {
+            organization,
+            run: Some(run),
+            provider: provider.name,
+            base_url: base_url.as_deref(),
+        };
+        Ok(RunProvider {
+            key: self.sealed(key, place)?,
+            provider: provider.name.to_owned(),
+            anywhere: by_operator && base_url.is_some(),
+            base_url,
+            eu_endpoint: wanted.eu_endpoint.unwrap_or(false),
+        })
     }
 
     fn sealed(&self, key: &SecretString, place: Place<'_>) -> Result<Sealed, Fault> {
@@ -184,6 +219,11 @@ fn check_key(key: Option<&SecretString>) -> Result<(), Fault> {
 fn fit(url: &str, by_operator: bool, listens: &[SocketAddr]) -> Result<String, Fault> {
     address::checked(url, by_operator, listens)
         .map_err(|problem| bad("base_url", &format!("base_url {problem}")))
+}
+
+fn no_address(provider: &Provider) -> Fault {
+    let says = format!("{} has an address for each customer: base_url", provider.name);
+    bad("base_url", &format!("{says} is needed"))
 }
 
 fn key_again() -> Fault {

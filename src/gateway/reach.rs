@@ -8,7 +8,7 @@
 //! every look of [`Gateway::reread_providers`] it is read again, so that a notification that got
 //! lost is made up for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -17,13 +17,12 @@ use tokio::sync::Semaphore;
 
 use crate::domain::fault::{Code, Fault};
 use crate::domain::id::OrganizationId;
-use crate::domain::seal::EncryptionKeys;
+use crate::domain::seal::{EncryptionKeys, Place, Sealed};
 use crate::ledger::LedgerError;
-use crate::ledger::providers::{ProviderConfiguration, ProvidersSnapshot};
+use crate::ledger::providers::ProvidersSnapshot;
 use crate::providers::{self, Provider};
 use crate::upstream::Access;
 
-use super::directory::KnownRun;
 use super::{Gateway, unavailable};
 
 /// How many organizations are read at once; calls never take the connections that others need.
@@ -42,6 +41,18 @@ pub struct Tenancy {
     pub listens: Vec<std::net::SocketAddr>,
 }
 
+/// How somebody wants a provider to be reached.
+pub(super) struct Chosen<'a> {
+    /// Where it is, if not where the provider itself is.
+    pub(super) base_url: Option<&'a str>,
+    /// Whether the operator chose that.
+    pub(super) anywhere: bool,
+    /// Whether it is attested to be in the EU.
+    pub(super) eu_endpoint: bool,
+    /// The key, and where it opens.
+    pub(super) key: Option<(&'a Sealed, Place<'a>)>,
+}
+
 /// The providers of one organization.
 #[derive(Debug)]
 pub struct Reach {
@@ -50,9 +61,24 @@ pub struct Reach {
     version: u64,
     eu_only: bool,
     access: HashMap<&'static str, Arc<Access>>,
+    /// What the organization has configured and switched off.
+    disabled: HashSet<&'static str>,
 }
 
 impl Reach {
+    /// The same for a run that brings keys of its own for these providers: with none where its key
+    /// cannot be used. What its organization has switched off stays off.
+    pub(super) fn with_own(&self, own: &HashMap<&'static str, Option<Arc<Access>>>) -> Self {
+        let mut access = self.access.clone();
+        for (name, own) in own.iter().filter(|(name, _)| !self.disabled.contains(*name)) {
+            match own {
+                Some(own) => access.insert(name, Arc::clone(own)),
+                None => access.remove(name),
+            };
+        }
+        Self { access, disabled: self.disabled.clone(), ..*self }
+    }
+
     /// Whether a provider is configured, wherever it is.
     pub fn is_configured(&self, provider: &Provider) -> bool {
         self.access.contains_key(provider.name)
@@ -117,7 +143,7 @@ pub(super) struct Reaches {
     known: RwLock<HashMap<OrganizationId, Known>>,
     /// How many changes were heard of. What was read before one is not kept after it.
     changes: AtomicU64,
-    reads: Semaphore,
+    pub(super) reads: Semaphore,
 }
 
 struct Known {
@@ -146,7 +172,8 @@ impl Reaches {
     /// What the operator's own providers are, whatever is configured beside them.
     pub(super) fn of_environment(&self) -> Reach {
         let organization = OrganizationId::DEFAULT;
-        Reach { organization, version: 0, eu_only: false, access: self.environment.clone() }
+        let (access, disabled) = (self.environment.clone(), HashSet::new());
+        Reach { organization, version: 0, eu_only: false, access, disabled }
     }
 
     /// The operator's access to a provider.
@@ -198,10 +225,21 @@ impl Reaches {
         let mut access = if has_environment { self.environment.clone() } else { HashMap::new() };
         let eu_only = kept.as_ref().is_some_and(|kept| kept.eu_only);
         let version = kept.as_ref().map_or(0, |kept| kept.version);
+        let mut disabled = HashSet::new();
         for configuration in kept.into_iter().flat_map(|kept| kept.providers) {
             let Some(provider) = providers::find(&configuration.provider) else { continue };
+            if !configuration.enabled {
+                disabled.insert(provider.name);
+            }
+            let place = configuration.place(organization);
+            let chosen = Chosen {
+                base_url: configuration.base_url.as_deref(),
+                anywhere: configuration.anywhere,
+                eu_endpoint: configuration.eu_endpoint,
+                key: configuration.key.as_ref().map(|key| (key, place)),
+            };
             let built = configuration.enabled.then(|| {
-                self.access(organization, provider, &configuration).inspect_err(|problem| {
+                self.access(provider, &chosen).inspect_err(|problem| {
                     tracing::error!(
                         organization.id = %organization,
                         provider = provider.name,
@@ -215,52 +253,45 @@ impl Reaches {
                 Some(Err(_)) | None => access.remove(provider.name),
             };
         }
-        Reach { organization, version, eu_only, access }
+        Reach { organization, version, eu_only, access, disabled }
     }
 
     /// A configured access, or what is wrong, in words without a secret.
-    fn access(
+    pub(super) fn access(
         &self,
-        organization: OrganizationId,
         provider: &'static Provider,
-        configuration: &ProviderConfiguration,
+        chosen: &Chosen<'_>,
     ) -> Result<Access, String> {
         let simulated = self.environment.get(provider.name).filter(|_| self.tenancy.simulated);
         let built = match simulated {
             Some(simulated) => Access::clone(simulated),
             None => {
-                let key = match (&configuration.key, &self.tenancy.keys) {
+                let key = match (chosen.key, &self.tenancy.keys) {
                     (None, _) => None,
                     (Some(_), None) => return Err("ENCRYPTION_KEY is not set".to_owned()),
-                    (Some(sealed), Some(keys)) => {
-                        let opened = keys.open(sealed, configuration.place(organization));
+                    (Some((sealed, place)), Some(keys)) => {
+                        let opened = keys.open(sealed, place);
                         Some(opened.map_err(|error| error.to_string())?)
                     }
                 };
-                let base_url = configuration.base_url.as_deref();
-                let built = Access::new(provider, base_url, key.as_ref());
+                let built = Access::new(provider, chosen.base_url, key.as_ref());
                 let built = built.map_err(|error| error.to_string())?;
                 // The provider's own address is nobody's choice.
-                let chosen = base_url.is_some() && !configuration.anywhere;
-                if chosen { built.in_public() } else { built }
+                let narrow = chosen.base_url.is_some() && !chosen.anywhere;
+                if narrow { built.in_public() } else { built }
             }
         };
-        Ok(built.in_the_eu(configuration.eu_endpoint))
+        Ok(built.in_the_eu(chosen.eu_endpoint))
     }
 }
 
 impl Gateway {
-    /// The providers that calls of a run may go to, as its organization is known here. Only the
-    /// first call after a change asks the ledger.
-    ///
-    /// # Errors
-    /// 503 if it has to be asked and cannot answer.
-    pub async fn reach_of(&self, run: &KnownRun) -> Result<Arc<Reach>, Fault> {
-        self.reach(run.terms.organization, run.payer.heard().version).await
-    }
-
     /// The providers of an organization, as of this version of it or a later one.
-    async fn reach(&self, organization: OrganizationId, since: u64) -> Result<Arc<Reach>, Fault> {
+    pub(super) async fn reach(
+        &self,
+        organization: OrganizationId,
+        since: u64,
+    ) -> Result<Arc<Reach>, Fault> {
         if let Some(known) = self.reaches.known(organization, since) {
             return Ok(known);
         }

@@ -4,7 +4,8 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use crate::domain::id::OrganizationId;
+use crate::domain::id::{OrganizationId, RunId};
+use crate::domain::run::RunProvider;
 use crate::domain::seal::{Place, Sealed};
 
 use super::LedgerError;
@@ -35,7 +36,7 @@ impl ProviderConfiguration {
     /// Where its key opens.
     pub fn place(&self, organization: OrganizationId) -> Place<'_> {
         let (provider, base_url) = (self.provider.as_str(), self.base_url.as_deref());
-        Place { organization, provider, base_url }
+        Place { organization, run: None, provider, base_url }
     }
 }
 
@@ -50,7 +51,8 @@ pub struct ProvidersSnapshot {
     pub providers: Vec<ProviderConfiguration>,
 }
 
-/// How organizations reach providers. Every change is told as one of the organization.
+/// How organizations and their runs reach providers. Every change is told as one of the
+/// organization.
 #[async_trait]
 pub trait Providers: Send + Sync {
     /// What an organization has configured, if there is such an organization.
@@ -73,4 +75,7 @@ pub trait Providers: Send + Sync {
         organization: OrganizationId,
         provider: &str,
     ) -> Result<(), OrganizationsError>;
+
+    /// The providers that a run brought keys of its own for, sealed.
+    async fn run_providers(&self, run: RunId) -> Result<Vec<RunProvider>, LedgerError>;
 }

@@ -35,7 +35,10 @@ async fn every_statement_fits_the_schema() {
     let database = postgres::database().await;
     let mut connection = postgres::connect(&database).await;
     let of_organizations = organizations::ALL.into_iter().chain(keys::ALL).chain(credits::ALL);
-    let of_organizations = of_organizations.chain(providers::ALL);
+    let of_organizations = of_organizations
+        .chain(providers::ALL)
+        .chain(providers::of_runs::ALL)
+        .chain(providers::reencrypt::ALL);
     let of_people = members::ALL.into_iter().chain(audit::ALL);
     let of_keys = keys::orchestrator::ALL.into_iter().chain(keys::terms::ALL);
     let of_windows = of_keys.chain(windows::ALL).chain(of_people);

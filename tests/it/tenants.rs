@@ -7,3 +7,4 @@ mod addresses;
 mod reaching;
 mod residency;
 mod rotation;
+mod brought;

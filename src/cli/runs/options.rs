@@ -2,7 +2,8 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Subcommand, ValueEnum};
-use serde::Serialize;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -124,6 +125,10 @@ pub(in crate::cli) struct Create {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     provider: Option<String>,
+    /// A key of its own for a provider, in a file, such as openai=key.txt; repeat it for more
+    #[arg(long = "own-key", value_name = "PROVIDER=FILE", value_parser = own_key)]
+    #[serde(rename = "providers", skip_serializing_if = "Vec::is_empty")]
+    own_keys: Vec<OwnKey>,
     /// Whether its limits are for all attempts or each [default: shared]
     #[arg(long, value_parser = attempt_budgets())]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,6 +140,19 @@ pub(in crate::cli) struct Create {
     #[command(flatten)]
     #[serde(skip)]
     pub(super) output: Output,
+}
+
+/// A key of its own for a provider.
+#[derive(Clone, Debug, Serialize)]
+struct OwnKey {
+    provider: String,
+    #[serde(serialize_with = "exposed")]
+    api_key: SecretString,
+}
+
+/// For the request alone.
+fn exposed<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose_secret())
 }
 
 /// Which runs to list.
@@ -290,6 +308,14 @@ fn on_cap() -> PossibleValuesParser {
 
 fn attempt_budgets() -> PossibleValuesParser {
     PossibleValuesParser::new(AttemptBudget::ALL.map(AttemptBudget::as_str))
+}
+
+/// A provider and the file with the key, which stands in no argument that others could see.
+fn own_key(text: &str) -> Result<OwnKey, String> {
+    let (provider, file) = text.split_once('=').ok_or("is not of the form openai=key.txt")?;
+    let key = std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?;
+    let api_key = SecretString::from(key.trim());
+    Ok(OwnKey { provider: provider.to_owned(), api_key })
 }
 
 /// An amount, as it was typed.

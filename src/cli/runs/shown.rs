@@ -31,6 +31,7 @@ const RUN: &[&str] = &[
     "forced_parameters",
     "provider",
     "attempt_budget",
+    "own_providers",
     "expires_at",
     "close_reason",
     "created_at",

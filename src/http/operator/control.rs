@@ -69,6 +69,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<RunControl, Fault> {
         model_aliases: read_aliases(fields)?,
         forced_parameters: read_forced(fields)?,
         provider,
+        own_providers: Vec::new(),
         attempt_budget,
     })
 }

@@ -148,6 +148,25 @@ impl<'a> Fields<'a> {
         Fields::read(raw, known, self.name(&format!("{name}."))).map(Some)
     }
 
+    /// The members of each object of an array of at most `most`.
+    pub(super) fn objects(
+        &self,
+        name: &str,
+        known: &'static [Member],
+        most: usize,
+    ) -> Result<Option<Vec<Fields<'a>>>, Fault> {
+        let Some(raw) = self.given(name) else { return Ok(None) };
+        let elements: Vec<&RawValue> =
+            serde_json::from_str(raw).map_err(|_| self.wrong(name, "must be an array"))?;
+        if elements.len() > most {
+            return Err(self.wrong(name, format!("must have at most {most} elements")));
+        }
+        let read = |(index, raw): (usize, &&'a RawValue)| {
+            Fields::read(raw.get(), known, self.name(&format!("{name}[{index}].")))
+        };
+        elements.iter().enumerate().map(read).collect::<Result<_, _>>().map(Some)
+    }
+
     /// A text that says what something is called: not empty, and without characters that a
     /// terminal obeys.
     pub(super) fn label(&self, name: &str, most: usize) -> Result<Option<String>, Fault> {

@@ -44,6 +44,8 @@ pub(super) enum Kind {
     Words(&'static [&'static str]),
     /// An object of these members.
     Object(&'static [Member]),
+    /// At most so many objects of these members.
+    Objects(&'static [Member], usize),
     /// An object of at most so many bytes.
     Notes(usize),
     /// A string of at most so many bytes.
@@ -142,6 +144,9 @@ impl Kind {
                 json!({"type": "array", "items": word, "minItems": 1, "maxItems": words.len()})
             }
             Self::Object(members) => schema(members),
+            Self::Objects(members, most) => {
+                json!({"type": "array", "items": schema(members), "maxItems": most})
+            }
             Self::Notes(most) => {
                 json!({"type": "object", "description": format!("At most {most} bytes.")})
             }

@@ -25,6 +25,7 @@ mod members;
 mod fields;
 mod metadata;
 mod control;
+mod run_providers;
 mod register;
 mod change;
 mod paging;

@@ -21,7 +21,7 @@ use super::view::ListView;
 use crate::http::usage_view::instant;
 
 /// Most bytes of a key.
-const MAX_KEY_BYTES: usize = 4096;
+pub(super) const MAX_KEY_BYTES: usize = 4096;
 /// Most bytes of a provider's name.
 const MAX_NAME_BYTES: usize = 64;
 
@@ -135,7 +135,11 @@ pub(super) async fn delete(request: HttpRequest, operator: web::Data<Operator>) 
 
 /// Reads a configuration.
 fn read(body: &str) -> Result<WantedProvider, Fault> {
-    let fields = Fields::read(body, FIELDS, String::new())?;
+    read_members(&Fields::read(body, FIELDS, String::new())?)
+}
+
+/// Reads what there is of these members.
+pub(super) fn read_members(fields: &Fields<'_>) -> Result<WantedProvider, Fault> {
     for member in FIELDS.iter().filter(|member| !member.nullable) {
         fields.not_null(member.name)?;
     }

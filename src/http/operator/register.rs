@@ -15,12 +15,14 @@ use crate::domain::money::Usd;
 use crate::domain::organization::RunDefaults;
 use crate::domain::run::{OnCap, Registration, RunState, RunTerms};
 use crate::domain::usage::Tokens;
+use crate::gateway::providers::WantedProvider;
 use crate::protocol::json;
 
 use super::control;
 use super::fields::{Fields, MAX_COUNT};
 use super::members::{Kind, Member, Range, optional};
 use super::metadata;
+use super::run_providers;
 
 /// Most registrations of one request.
 pub(super) const MAX_RUNS: usize = 1_000;
@@ -49,6 +51,7 @@ pub(super) static FIELDS: &[Member] = &[
     control::FORCED_PARAMETERS,
     control::PROVIDER_PIN,
     control::ATTEMPT_BUDGET,
+    run_providers::PROVIDERS,
     optional("token_limit", Kind::Count(TOKEN_LIMIT), "Most tokens over its lifetime."),
     optional("call_limit", Kind::Count(Range::new(0, MAX_COUNT)), "Most calls over its lifetime."),
     optional("max_concurrency", POSITIVE, "Most calls at once, on each gateway."),
@@ -77,9 +80,17 @@ const ON_CAP: [&str; 2] = [OnCap::Clamp.as_str(), OnCap::Refuse.as_str()];
 /// What a body asks to register.
 pub(super) enum Wanted {
     /// One run.
-    One(Box<Registration>),
+    One(Box<WantedRun>),
     /// All of these, or none.
-    Many(Vec<Registration>),
+    Many(Vec<WantedRun>),
+}
+
+/// One registration, and what its run brings along.
+pub(super) struct WantedRun {
+    pub(super) registration: Registration,
+    pub(super) providers: Vec<WantedProvider>,
+    /// What goes before the names of its members in faults.
+    pub(super) place: String,
 }
 
 /// For whom the caller may register runs.
@@ -135,8 +146,8 @@ fn read_one(
     prefix: String,
     now: DateTime<Utc>,
     owners: &Owners,
-) -> Result<Registration, Fault> {
-    let fields = Fields::read(text, FIELDS, prefix)?;
+) -> Result<WantedRun, Fault> {
+    let fields = Fields::read(text, FIELDS, prefix.clone())?;
     let (organization, defaults) = read_owner(&fields, owners)?;
     let given = fields.usd("cost_limit_usd")?;
     let cost_limit = given.or(defaults.cost_limit).ok_or_else(|| {
@@ -147,7 +158,9 @@ fn read_one(
     let expiry = read_expiry(&fields)?;
     let metadata = metadata::read(&fields)?.unwrap_or_else(|| "{}".to_owned());
     let id = read_id(&fields)?;
-    let fingerprint = fingerprint(id, &terms, given, status, &expiry, &metadata)?;
+    let providers = run_providers::read(&fields)?;
+    terms.control.own_providers = run_providers::names(&providers);
+    let fingerprint = fingerprint(id, &terms, &providers, given, status, &expiry, &metadata)?;
     let expires_at = match expiry {
         Expiry::Never => None,
         Expiry::At(instant) => Some(instant),
@@ -155,7 +168,17 @@ fn read_one(
     };
     // Only now: the same body is the same registration, whatever the defaults became.
     fall_back(&mut terms, defaults);
-    Ok(Registration { id, terms, cost_limit, status, expires_at, metadata, fingerprint })
+    let registration = Registration {
+        id,
+        terms,
+        cost_limit,
+        status,
+        expires_at,
+        metadata,
+        providers: Vec::new(),
+        fingerprint,
+    };
+    Ok(WantedRun { registration, providers, place: prefix })
 }
 
 /// Last of all, since it names the run.
@@ -265,11 +288,14 @@ struct Canonical<'a> {
     metadata: String,
     #[serde(flatten)]
     control: control::Canonical<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    providers: Vec<run_providers::Canonical<'a>>,
 }
 
 fn fingerprint(
     id: RunId,
     terms: &RunTerms,
+    providers: &[WantedProvider],
     cost_limit: Option<Usd>,
     status: RunState,
     expiry: &Expiry,
@@ -303,6 +329,7 @@ fn fingerprint(
         ttl_seconds,
         metadata: metadata::canonical(metadata),
         control: control::canonical(&terms.control),
+        providers: run_providers::canonical(providers),
     };
     let bytes = serde_json::to_vec(&canonical).map_err(|error| {
         Fault::internal(

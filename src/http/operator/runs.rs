@@ -17,6 +17,7 @@ use super::credential::Caller;
 use super::exchange::Exchange;
 use super::fields::{STATES, invalid};
 use super::register::{self, Owners, Wanted};
+use super::run_providers;
 use super::view::{ListView, RunView};
 use super::{Operator, change, paging};
 
@@ -45,11 +46,17 @@ pub(super) async fn create(
         let (caller, body) = exchange.body(payload, Right::Runs).await?;
         let text = body.text()?;
         let owners = owners(&exchange, &caller, text).await?;
-        let (registrations, alone) = match register::read(text, Utc::now(), &owners)? {
-            Wanted::One(registration) => (vec![*registration], true),
-            Wanted::Many(registrations) => (registrations, false),
+        let (mut wanted, alone) = match register::read(text, Utc::now(), &owners)? {
+            Wanted::One(wanted) => (vec![*wanted], true),
+            Wanted::Many(wanted) => (wanted, false),
         };
-        let opened = exchange.operator.gateway.register(registrations).await?;
+        let gateway = &exchange.operator.gateway;
+        let by_operator = matches!(caller, Caller::Operator);
+        for wanted in &mut wanted {
+            run_providers::bring(gateway, wanted, by_operator)?;
+        }
+        let registrations = wanted.into_iter().map(|wanted| wanted.registration).collect();
+        let opened = gateway.register(registrations).await?;
         let any_new = opened.iter().any(|run| run.token.is_some());
         let status = if any_new { StatusCode::CREATED } else { StatusCode::OK };
         let mut views: Vec<_> = opened.into_iter().map(RunView::opened).collect();

@@ -45,6 +45,8 @@ pub(super) struct RunView {
     provider: Option<String>,
     /// Whether the limits above and what is spent are for all attempts or the current one.
     attempt_budget: AttemptBudget,
+    /// The providers that it brought keys of its own for, which are never shown.
+    own_providers: Option<Vec<String>>,
     #[schemars(with = "Option<InstantText>")]
     expires_at: Option<String>,
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
@@ -79,6 +81,8 @@ impl RunView {
             model_aliases: Some(terms.control.model_aliases).filter(|all| !all.is_empty()),
             provider: terms.control.provider,
             attempt_budget: terms.control.attempt_budget,
+            own_providers: (!terms.control.own_providers.is_empty())
+                .then_some(terms.control.own_providers),
             expires_at: run.standing.expires_at.map(instant),
             metadata: RawValue::from_string(metadata).ok(),
             close_reason,

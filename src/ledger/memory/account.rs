@@ -13,7 +13,8 @@ use crate::domain::key::TokenHash;
 use crate::domain::money::Usd;
 use crate::domain::reservation::CallFacts;
 use crate::domain::run::{
-    OnCap, Registration, RunPatch, RunSnapshot, RunStanding, RunState, RunTerms, StateAdmission,
+    OnCap, Registration, RunPatch, RunProvider, RunSnapshot, RunStanding, RunState, RunTerms,
+    StateAdmission,
 };
 
 use super::super::{CallRecord, Close, Page, RunRecord, RunsError};
@@ -54,6 +55,7 @@ pub(super) struct Account {
     used: BTreeMap<String, Used>,
     refusals: BTreeMap<&'static str, u64>,
     metadata: String,
+    providers: Vec<RunProvider>,
     fingerprint: [u8; 32],
     close_reason: Option<String>,
     created_at: DateTime<Utc>,
@@ -73,8 +75,16 @@ struct Held {
 impl Account {
     /// A run as it is registered.
     pub(super) fn open(registration: Registration, token: TokenHash, now: DateTime<Utc>) -> Self {
-        let Registration { id, terms, cost_limit, status, expires_at, metadata, fingerprint } =
-            registration;
+        let Registration {
+            id,
+            terms,
+            cost_limit,
+            status,
+            expires_at,
+            metadata,
+            providers,
+            fingerprint,
+        } = registration;
         let balances = balances::opened(&terms, cost_limit);
         let budgets = balances.iter().map(|(budget, _)| *budget).collect();
         let standing = RunStanding {
@@ -95,6 +105,7 @@ impl Account {
             used: BTreeMap::new(),
             refusals: BTreeMap::new(),
             metadata,
+            providers,
             fingerprint,
             close_reason: None,
             created_at: now,
@@ -136,6 +147,7 @@ impl Account {
             status: RunState::Running,
             expires_at: None,
             metadata: "{}".to_owned(),
+            providers: Vec::new(),
             fingerprint: [0; 32],
         };
         let unknowable = TokenHash::of(&Uuid::new_v4().to_string());
@@ -244,6 +256,11 @@ impl Account {
 
     pub(super) fn fingerprint(&self) -> [u8; 32] {
         self.fingerprint
+    }
+
+    /// Those that it brings keys of its own for.
+    pub(super) fn providers(&self) -> &[RunProvider] {
+        &self.providers
     }
 
     pub(super) fn created_at(&self) -> DateTime<Utc> {

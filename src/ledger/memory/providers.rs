@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 
-use crate::domain::id::OrganizationId;
+use crate::domain::id::{OrganizationId, RunId};
+use crate::domain::run::RunProvider;
 
 use super::super::organizations::OrganizationsError;
 use super::super::providers::{ProviderConfiguration, Providers, ProvidersSnapshot};
@@ -68,5 +69,10 @@ impl Providers for MemoryLedger {
         }
         let _nobody_listens = self.events.send(Event::OrganizationChanged(organization));
         Ok(())
+    }
+
+    async fn run_providers(&self, run: RunId) -> Result<Vec<RunProvider>, LedgerError> {
+        let state = self.books.state.lock();
+        Ok(state.runs.get(&run).map(|account| account.providers().to_vec()).unwrap_or_default())
     }
 }

@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 
-use crate::domain::id::OrganizationId;
+use crate::domain::id::{OrganizationId, RunId};
+use crate::domain::run::RunProvider;
 
 use super::super::LedgerError;
 use super::super::organizations::OrganizationsError;
@@ -32,5 +33,9 @@ impl Providers for PostgresLedger {
         provider: &str,
     ) -> Result<(), OrganizationsError> {
         within(ANSWER_TIMEOUT, providers::delete(&self.pool, organization, provider)).await
+    }
+
+    async fn run_providers(&self, run: RunId) -> Result<Vec<RunProvider>, LedgerError> {
+        within(ANSWER_TIMEOUT, providers::of_runs::of(&self.pool, run)).await.map_err(unavailable)
     }
 }

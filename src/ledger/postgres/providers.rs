@@ -1,18 +1,19 @@
-//! How organizations reach providers, in Postgres. Keys are ciphertext here; only
-//! [`reencrypt`] opens them, for a command that was given the keys.
+//! How organizations reach providers, in Postgres. Keys are ciphertext here.
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
-use uuid::Uuid;
 
 use crate::domain::id::OrganizationId;
-use crate::domain::seal::{EncryptionKeys, SealError, Sealed};
+use crate::domain::seal::Sealed;
 
 use super::super::organizations::OrganizationsError;
 use super::super::providers::{ProviderConfiguration, ProvidersSnapshot};
 use super::organizations::{CHANGED, LOCK_ORGANIZATION};
 use super::read::unsigned;
+
+pub mod of_runs;
+pub mod reencrypt;
 
 /// An organization's residency beside each of its configurations, in one snapshot; at least one row
 /// if there is such an organization.
@@ -39,18 +40,8 @@ const PUT: &str = "INSERT INTO provider_configurations (organization_id, provide
 const DELETE: &str =
     "DELETE FROM provider_configurations WHERE organization_id = $1 AND provider = $2";
 
-/// Some configurations with keys, behind the one of `$1` and `$2`.
-const SEALED: &str = "SELECT organization_id, provider, enabled, base_url, anywhere, \
-        eu_endpoint, key_id, key_ciphertext, version, updated_at FROM provider_configurations \
-    WHERE (organization_id, provider) > ($1, $2) AND key_ciphertext IS NOT NULL \
-    ORDER BY organization_id, provider LIMIT 500";
-
-/// Replaces a ciphertext, unless somebody else did. The key within is the same, so nobody is told.
-const RESEAL: &str = "UPDATE provider_configurations SET key_id = $3, key_ciphertext = $4 \
-    WHERE organization_id = $1 AND provider = $2 AND key_ciphertext = $5";
-
 /// Every statement above, for the test that prepares them.
-pub const ALL: [&str; 6] = [FIND, VERSION, PUT, DELETE, SEALED, RESEAL];
+pub const ALL: [&str; 4] = [FIND, VERSION, PUT, DELETE];
 
 pub(super) async fn find(
     pool: &PgPool,
@@ -65,7 +56,7 @@ pub(super) async fn find(
 }
 
 /// The configuration whose columns begin at `at`; `None` if there is none in the row.
-fn read(row: &PgRow, at: usize) -> Result<Option<ProviderConfiguration>, sqlx::Error> {
+pub(super) fn read(row: &PgRow, at: usize) -> Result<Option<ProviderConfiguration>, sqlx::Error> {
     let Some(provider) = row.try_get(at)? else { return Ok(None) };
     let key_id: Option<String> = row.try_get(at + 5)?;
     let bytes: Option<Vec<u8>> = row.try_get(at + 6)?;
@@ -131,80 +122,4 @@ pub(super) async fn delete(
     sqlx::query(CHANGED).bind(organization.uuid()).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(())
-}
-
-/// What became of the provider keys that are kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reencrypted {
-    /// Sealed under the first key before already, or by somebody else meanwhile.
-    pub current: u64,
-    /// Sealed under the first key now.
-    pub changed: u64,
-    /// Those that do not open, and stay as they are.
-    pub unreadable: Vec<Unreadable>,
-}
-
-/// A provider key that does not open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unreadable {
-    /// Whose it is.
-    pub organization: OrganizationId,
-    /// Whose key it is.
-    pub provider: String,
-    /// Why.
-    pub error: SealError,
-}
-
-/// Seals every provider key under the first of the encryption keys. It may be broken off, be run
-/// again, and run beside gateways: each row is replaced only as it was read.
-///
-/// # Errors
-/// If the database cannot be reached, or was not migrated.
-pub async fn reencrypt(pool: &PgPool, keys: &EncryptionKeys) -> Result<Reencrypted, sqlx::Error> {
-    let mut done = Reencrypted::default();
-    let mut last = (Uuid::nil(), String::new());
-    loop {
-        let rows = sqlx::query(SEALED).bind(last.0).bind(&last.1).fetch_all(pool).await?;
-        if rows.is_empty() {
-            return Ok(done);
-        }
-        for row in &rows {
-            let organization = OrganizationId::from_uuid(row.try_get(0)?);
-            let Some(configuration) = read(row, 1)? else { continue };
-            last = (organization.uuid(), configuration.provider.clone());
-            let Some(sealed) = &configuration.key else { continue };
-            let place = configuration.place(organization);
-            // Even what needs no change must open, or nobody would hear that it does not.
-            let resealed = keys.open(sealed, place).and_then(|secret| keys.seal(&secret, place));
-            let replaced = match resealed {
-                Ok(_) if sealed.key_id == keys.first_id() => 0,
-                Ok(resealed) => reseal(pool, organization, &configuration, &resealed).await?,
-                Err(error) => {
-                    let provider = configuration.provider;
-                    done.unreadable.push(Unreadable { organization, provider, error });
-                    continue;
-                }
-            };
-            done.changed += replaced;
-            done.current += 1 - replaced.min(1);
-        }
-    }
-}
-
-async fn reseal(
-    pool: &PgPool,
-    organization: OrganizationId,
-    configuration: &ProviderConfiguration,
-    resealed: &Sealed,
-) -> Result<u64, sqlx::Error> {
-    let old = configuration.key.as_ref().map(|key| &key.bytes);
-    let replaced = sqlx::query(RESEAL)
-        .bind(organization.uuid())
-        .bind(&configuration.provider)
-        .bind(&resealed.key_id)
-        .bind(&resealed.bytes)
-        .bind(old)
-        .execute(pool)
-        .await?;
-    Ok(replaced.rows_affected())
 }

@@ -15,6 +15,7 @@ use crate::domain::money::Usd;
 use crate::domain::run::{Registration, RunPatch, RunSnapshot, RunState, StateAdmission};
 
 use super::super::{Close, LedgerError, Registered, RunRecord, RunsError};
+use super::providers::of_runs;
 use super::{audit, read, statements};
 
 impl From<sqlx::Error> for RunsError {
@@ -89,11 +90,14 @@ async fn insert(
         .bind(object(&control.forced_parameters, str::to_owned))
         .bind(control.provider.as_deref())
         .bind(control.attempt_budget.as_str())
+        .bind((!control.own_providers.is_empty()).then_some(&control.own_providers))
         .execute(&mut *connection)
         .await?;
     if inserted.rows_affected() == 0 {
         return Ok(false);
     }
+    let run = (terms.organization, registration.id);
+    of_runs::insert(connection, run, &registration.providers).await?;
     let limits = [
         (Unit::Calls, terms.call_limit.map(Decimal::from)),
         (Unit::Tokens, terms.token_limit.map(|tokens| Decimal::from(tokens.count()))),
@@ -102,7 +106,6 @@ async fn insert(
     let attempt = read::own_attempt(control.attempt_budget, Attempt::FIRST);
     for (unit, limit) in limits {
         let Some(limit) = limit else { continue };
-        let run = (terms.organization, registration.id);
         insert_budget(connection, run, (unit.as_str(), limit), attempt).await?;
     }
     Ok(true)

@@ -10,7 +10,9 @@ use rungate::domain::organization::{
     KeyLimits, KeySnapshot, KeyStatus, KeyTerms, OrganizationSnapshot, Role, SettingsPatch,
 };
 use rungate::domain::reservation::{Ask, Refusal};
-use rungate::domain::run::{Registration, RunPatch, RunSnapshot, RunStanding, RunState};
+use rungate::domain::run::{
+    Registration, RunPatch, RunProvider, RunSnapshot, RunStanding, RunState,
+};
 use rungate::ledger::audit::AuditRecord;
 use rungate::ledger::credits::{Credit, History};
 use rungate::ledger::members::{Member, PasswordHash};
@@ -295,6 +297,10 @@ impl AuditLog for Broken {
 
 #[async_trait]
 impl Providers for Broken {
+    async fn run_providers(&self, _: RunId) -> Result<Vec<RunProvider>, LedgerError> {
+        Err(gone())
+    }
+
     async fn providers(&self, _: OrganizationId) -> Result<Option<ProvidersSnapshot>, LedgerError> {
         Err(gone())
     }

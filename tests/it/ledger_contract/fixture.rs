@@ -51,6 +51,7 @@ pub(crate) fn registration(cap: &str) -> Registration {
         status: RunState::Running,
         expires_at: None,
         metadata: r#"{"task": "a"}"#.to_owned(),
+        providers: Vec::new(),
         fingerprint,
     }
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use rungate::domain::id::OrganizationId;
 use rungate::domain::seal::EncryptionKeys;
 use rungate::ledger::postgres::connect_options;
-use rungate::ledger::postgres::providers::{Reencrypted, reencrypt};
+use rungate::ledger::postgres::providers::reencrypt::{Reencrypted, reencrypt};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 

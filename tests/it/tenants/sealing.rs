@@ -1,7 +1,7 @@
 //! What is sealed opens in its place alone, with its key alone.
 
 use rungate::config::Config;
-use rungate::domain::id::OrganizationId;
+use rungate::domain::id::{OrganizationId, RunId};
 use rungate::domain::seal::{EncryptionKeys, Place, SealError};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -16,6 +16,7 @@ fn secret() -> SecretString {
 }
 
 const PLACE: Place<'_> = Place {
+    run: None,
     organization: OrganizationId::DEFAULT,
     provider: "openai",
     base_url: Some("https://llm.example/v1"),
@@ -28,6 +29,7 @@ fn what_is_sealed_opens_in_its_place_alone() {
     assert_eq!(keys.open(&sealed, PLACE).unwrap().expose_secret(), "sentinel-key");
     for elsewhere in [
         Place { organization: OrganizationId::generate(), ..PLACE },
+        Place { run: Some(RunId::random()), ..PLACE },
         Place { provider: "groq", ..PLACE },
         Place { base_url: Some("https://llm.example/v2"), ..PLACE },
         Place { base_url: Some(""), ..PLACE },

@@ -140,6 +140,7 @@ impl World {
             model_aliases: aliases[self.random.index(2)].clone(),
             forced_parameters: forced[self.random.index(3)].clone(),
             provider: self.random.one_in(2).then(|| "openai".to_owned()),
+            own_providers: Vec::new(),
             attempt_budget: AttemptBudget::ALL[1 - usize::from(self.random.one_in(4))],
         }
     }

@@ -26,7 +26,7 @@ pub(super) struct Options {
     /// Up to this day or instant, without it [default: now]
     #[arg(long, value_name = "WHEN", value_parser = when)]
     to: Option<String>,
-    /// What the rows stand for
+    /// What the rows stand for; keys go with --org
     #[arg(long, value_enum, default_value_t = GroupBy::Model)]
     group_by: GroupBy,
     /// Print the answer as the control plane gave it, in JSON; with --org a line for each page of
@@ -46,7 +46,6 @@ For a spreadsheet:       rungate usage --org shop --group-by day --csv > usage.c
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum GroupBy {
     Model,
-    /// Inference keys; with --org
     Key,
     Provider,
     Run,

@@ -170,6 +170,41 @@ async fn an_update_sends_what_it_names_and_null_for_what_it_clears() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_update_changes_what_it_names_and_takes_away_what_it_clears() {
+    let (gateway, shell) = lab().await;
+    let create = "keys create ci --org lab --monthly-token-limit 1000 --daily-token-limit 500 \
+                  --rate-limit-rpm 60 --model gpt-4o-mini --lifetime-limit 5 --require-run true \
+                  --expires-at 2030-01-31T12:00:00Z --json";
+    let mut key = shell.types(create).await.json()["key"].clone();
+    let id = key["id"].as_str().unwrap().to_owned();
+    for (words, member, becomes) in [
+        ("--rate-limit-rpm 30", "rate_limit_rpm", json!(30)),
+        ("--name nightly", "name", json!("nightly")),
+        ("--monthly-token-limit 2000", "monthly_token_limit", json!(2000)),
+        ("--require-run false", "require_run", json!(false)),
+        ("--model gpt-4o --model gpt-4o-mini", "allowed_models", json!(["gpt-4o", "gpt-4o-mini"])),
+        ("--max-concurrency 2", "max_concurrency", json!(2)),
+        ("--clear max-concurrency", "max_concurrency", json!(null)),
+        ("--clear rate-limit-rpm", "rate_limit_rpm", json!(null)),
+        ("--clear model", "allowed_models", json!(null)),
+        ("--clear expires-at", "expires_at", json!(null)),
+    ] {
+        let update = format!("keys update {id} --org lab {words} --json");
+        let printed = shell.types(&update).await.json();
+        key[member] = becomes;
+        assert_eq!(printed, key, "{words}");
+        assert_eq!(only_key(&gateway.client).await, key, "{words}");
+    }
+    let both = "--clear daily-token-limit --clear lifetime-limit --tokens-per-minute 9000";
+    let card = shell.types(&format!("keys update {id} --org lab {both}")).await.ok();
+    for gone in ["daily token limit", "lifetime limit usd"] {
+        assert!(!card.contains(gone), "{card}");
+    }
+    assert!(card.contains("tokens per minute    9000\n"), "{card}");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_update_that_says_nothing_or_two_things_is_2() {
     let shell = Shell::at("http://127.0.0.1:1");
     for (words, says) in [

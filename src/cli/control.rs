@@ -19,6 +19,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How a line begins that is no row.
 const FAULT: &[u8] = b"{\"error\":";
+/// How a gateway begins that has no such endpoint, because it is older than this command.
+const NO_ENDPOINT: &str = "There is no such endpoint";
 
 /// One control plane, and the right to ask it.
 pub(super) struct ControlPlane {
@@ -45,6 +47,11 @@ impl<'a> Ask<'a> {
     /// Asks for what is there.
     pub(super) fn get(path: &'a str) -> Self {
         Self { method: Method::GET, path, body: None, wait: Duration::ZERO }
+    }
+
+    /// Asks for something to be taken away.
+    pub(super) fn delete(path: &'a str) -> Self {
+        Self { method: Method::DELETE, ..Self::get(path) }
     }
 
     /// Asks for something to be done.
@@ -95,8 +102,23 @@ impl ControlPlane {
     pub(super) async fn ask(&self, ask: Ask<'_>) -> anyhow::Result<String> {
         let limit = ANSWER_TIMEOUT.saturating_add(ask.wait);
         let request = self.request(&ask).timeout(limit);
-        let answer = self.accept(request).await?;
+        let answer = self.accept(ask.path, request).await?;
         answer.text().await.map_err(|_| self.broke_off().into())
+    }
+
+    /// Asks for an answer of this kind, and hands on its parts as they come.
+    pub(super) async fn parts(
+        &self,
+        path: &str,
+        kind: &'static str,
+        mut each: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let request = self.request(&Ask::get(path)).header(ACCEPT, kind);
+        let mut answer = self.in_time(self.accept(path, request)).await??;
+        while let Some(part) = self.in_time(answer.chunk()).await?.map_err(|_| self.broke_off())? {
+            each(&part)?;
+        }
+        Ok(())
     }
 
     /// Asks for rows, a line each, and hands on those that came, each with its end.
@@ -105,11 +127,9 @@ impl ControlPlane {
         path: &str,
         mut each: impl FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let request = self.request(&Ask::get(path)).header(ACCEPT, "application/x-ndjson");
-        let mut answer = self.in_time(self.accept(request)).await??;
         let mut begun: Vec<u8> = Vec::new();
-        while let Some(chunk) = self.in_time(answer.chunk()).await?.map_err(|_| self.broke_off())? {
-            begun.extend_from_slice(&chunk);
+        let take = |part: &[u8]| -> anyhow::Result<()> {
+            begun.extend_from_slice(part);
             let whole = begun.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
             let rest = begun.split_off(whole);
             for line in begun.split_inclusive(|byte| *byte == b'\n') {
@@ -117,12 +137,14 @@ impl ControlPlane {
                 if line.starts_with(FAULT)
                     && let Ok(Refusal { error }) = serde_json::from_slice(line)
                 {
-                    return Err(refusal(&error).into());
+                    return Err(refusal(path, &error).into());
                 }
                 each(line)?;
             }
             begun = rest;
-        }
+            Ok(())
+        };
+        self.parts(path, "application/x-ndjson", take).await?;
         if begun.is_empty() { Ok(()) } else { Err(self.broke_off().into()) }
     }
 
@@ -144,7 +166,11 @@ impl ControlPlane {
         }
     }
 
-    async fn accept(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Response> {
+    async fn accept(
+        &self,
+        path: &str,
+        request: reqwest::RequestBuilder,
+    ) -> anyhow::Result<Response> {
         let answer = request.send().await.map_err(|error| {
             self.unreachable(match error.is_timeout() {
                 true => "did not answer in time",
@@ -158,7 +184,7 @@ impl ControlPlane {
         let body = answer.text().await.unwrap_or_default();
         Err(match serde_json::from_str::<Refusal>(&body) {
             _ if status == StatusCode::UNAUTHORIZED => self.unauthorized(),
-            Ok(Refusal { error }) => refusal(&error),
+            Ok(Refusal { error }) => refusal(path, &error),
             Err(_) => self.foreign(status),
         }
         .into())
@@ -242,12 +268,16 @@ fn addresses(text: &str) -> Option<(String, String)> {
     is_base.then(|| (trimmed(parsed), trimmed(shown)))
 }
 
-/// What the control plane refused, and what to type next.
-fn refusal(refusal: &RefusalBody) -> Failure {
+/// What the control plane refused at this path, and what to type next.
+fn refusal(path: &str, refusal: &RefusalBody) -> Failure {
+    let no_endpoint = refusal.message.starts_with(NO_ENDPOINT);
     let (exit, next) = match refusal.code.as_str() {
         "run_not_found" => (Exit::NotFound, "`rungate runs list` shows the runs that there are"),
         "run_conflict" => (Exit::Failed, "`rungate runs show` shows what is registered"),
         "invalid_model" => (Exit::Failed, "`rungate models` lists them"),
+        "not_found" if path.starts_with("/organizations/") && !no_endpoint => {
+            (Exit::NotFound, listed_by(path))
+        }
         "not_found" => (Exit::Failed, "is RUNGATE_URL a control plane of this version?"),
         "unavailable" => (Exit::Unreachable, ""),
         _ => (Exit::Failed, ""),
@@ -258,4 +288,16 @@ fn refusal(refusal: &RefusalBody) -> Failure {
         line.push_str(&format!("; {next}"));
     }
     Failure::new(exit, line)
+}
+
+/// What shows that which a path below an organization might have named.
+fn listed_by(path: &str) -> &'static str {
+    const LISTS: [(&str, &str); 4] = [
+        ("/inference/keys/", "`rungate keys list --org ORG` shows its keys"),
+        ("/inference/providers/", "`rungate providers list --org ORG` shows its providers"),
+        ("/orchestrator-keys/", "`rungate orgs orchestrator-keys list --org ORG` shows them"),
+        ("/members/", "`rungate orgs members list --org ORG` shows its members"),
+    ];
+    let list = LISTS.into_iter().find(|(part, _)| path.contains(part));
+    list.map_or("`rungate orgs list` shows the organizations that there are", |(_, list)| list)
 }

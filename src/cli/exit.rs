@@ -54,7 +54,7 @@ impl Exit {
             Self::Done => "done",
             Self::Failed => "failed or refused; for `ledger check`: an invariant is violated",
             Self::Usage => "wrong usage: an unknown command or option, a malformed value",
-            Self::NotFound => "there is no such run",
+            Self::NotFound => "there is no such run, organization, key, or whatever was named",
             Self::Token => "the control plane wants a token, or another one",
             Self::Settings => "a setting cannot be used",
             Self::Unreachable => "the control plane cannot be reached, or not now",

@@ -37,6 +37,15 @@ pub(super) fn dollars(amount: &str) -> String {
     }
 }
 
+/// An exact amount of dollars with its sign: `+$25.00`, `-$0.00027`.
+pub(super) fn signed(amount: &str) -> String {
+    match amount.strip_prefix('-') {
+        Some("") => amount.to_owned(),
+        Some(amount) => format!("-{}", dollars(amount)),
+        None => format!("+{}", dollars(amount)),
+    }
+}
+
 /// About how many: `340K`, `1.2M`.
 pub(super) fn about(count: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1_000, "K"), (1_000_000, "M"), (1_000_000_000, "B")];
@@ -92,6 +101,8 @@ mod tests {
         check(&["0.50", "0.5"], "1");
         check(&["0.000000000000000001", "1000000000"], "1000000000.000000000000000001");
         check(&["0.0000000000000000000000000001", "1000000000"], "-");
+        check(&["25", "-0.00027"], "24.99973");
+        check(&["-3", "1.0"], "-2");
         check(&["1", "x"], "-");
     }
 
@@ -142,6 +153,11 @@ mod tests {
             ("-", "-"),
         ] {
             assert_eq!(dollars(amount), shown);
+        }
+        for (amount, shown) in
+            [("25", "+$25.00"), ("-0.00027", "-$0.00027"), ("-3", "-$3.00"), ("-", "-")]
+        {
+            assert_eq!(signed(amount), shown);
         }
     }
 }

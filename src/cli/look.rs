@@ -33,12 +33,24 @@ pub(super) fn dim(text: &str) -> String {
     Style::new().dim().apply_to(text).to_string()
 }
 
-/// The state of a run, or of its bill. Any other word stays as it is.
+/// A sign of what went well.
+pub(super) fn good(sign: &str) -> String {
+    Style::new().green().apply_to(sign).to_string()
+}
+
+/// A sign of what must be heeded.
+pub(super) fn warning(sign: &str) -> String {
+    Style::new().yellow().apply_to(sign).to_string()
+}
+
+/// The state of a run, of its bill, of a key or of a circuit. Any other word stays as it is.
 pub(super) fn status(word: &str) -> String {
     let style = match word {
-        "running" | "final" => Style::new().green(),
-        "pending" | "initializing" | "scoring" | "provisional" => Style::new().yellow(),
-        "failed" | "cancelled" => Style::new().red(),
+        "running" | "final" | "active" => Style::new().green(),
+        "pending" | "initializing" | "scoring" | "provisional" | "suspended" => {
+            Style::new().yellow()
+        }
+        "failed" | "cancelled" | "open" => Style::new().red(),
         _ => Style::new(),
     };
     style.apply_to(word).to_string()

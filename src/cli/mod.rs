@@ -23,10 +23,17 @@ mod table;
 mod progress;
 mod wrong_usage;
 mod control;
+mod values;
+mod answer;
+mod lists;
+mod organization;
 mod watch;
 mod runs;
 mod models;
 mod usage;
+mod orgs;
+mod keys;
+mod credits;
 mod env;
 mod teller;
 mod dev;
@@ -42,6 +49,7 @@ use exit::{Exit, Failure};
 use look::Color;
 use models::ModelsCommand;
 use print::ClosedPipe;
+use providers::ProvidersCommand;
 
 /// The inference gateway for evaluation runs.
 #[derive(Debug, Parser)]
@@ -71,12 +79,20 @@ enum Command {
     Env(Box<env::Options>),
     /// List the models and what they cost; import or refresh their prices
     Models(models::Options),
-    /// Show what was spent, by model, provider, run or day
+    /// Show what was spent, by model, key, provider, run or day
     Usage(usage::Options),
+    /// Make organizations; set their limits; look after their people
+    #[command(subcommand)]
+    Orgs(orgs::OrgsCommand),
+    /// Make, change and revoke the inference keys of an organization
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Show what an organization has paid in advance, put more in, list what became of it
+    Credits(credits::Options),
     /// Look after the ledger
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
-    /// Look after the provider keys of organizations
+    /// Configure the providers of an organization; encrypt their keys anew
     #[command(subcommand)]
     Providers(providers::ProvidersCommand),
     /// Ask the gateway of LISTEN_ADDR whether it is ready; exit 0, or 1 if it is not
@@ -159,7 +175,12 @@ fn run(command: Command, config: &Config, log_is_set: bool) -> anyhow::Result<Ex
             Command::CheckConfig => Ok(check(config)),
             Command::Completions { shell } => complete(shell),
             Command::Ledger(command) => ledger::run(command, config).await,
-            Command::Providers(command) => providers::run(command, config).await,
+            Command::Providers(ProvidersCommand::Reencrypt(options)) => {
+                providers::reencrypt::run(&options, config).await
+            }
+            Command::Providers(ProvidersCommand::Configured(command)) => {
+                done(providers::run(command, &plane()?).await)
+            }
             Command::Runs(command) => runs::run(command, &plane()?).await,
             Command::Env(options) => done(env::run(*options, config, &plane()?).await),
             Command::Models(models::Options { command: Some(command), .. }) => match command {
@@ -171,6 +192,9 @@ fn run(command: Command, config: &Config, log_is_set: bool) -> anyhow::Result<Ex
             Command::Models(options) if options.local => done(models::read(&options, config)),
             Command::Models(options) => done(models::ask(&options, &plane()?).await),
             Command::Usage(options) => done(usage::run(&options, &plane()?).await),
+            Command::Orgs(command) => done(orgs::run(command, &plane()?).await),
+            Command::Keys(command) => done(keys::run(command, &plane()?).await),
+            Command::Credits(options) => done(credits::run(options, &plane()?).await),
         }
     })
 }

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::Value;
 
-use super::control::{self, Ask, ControlPlane, with_query};
+use super::answer::show;
+use super::control::{Ask, ControlPlane, with_query};
 use super::exit::Exit;
 use super::progress::{Progress, during};
 use super::{print, watch};
@@ -121,8 +121,4 @@ fn list_path(list: &List) -> anyhow::Result<String> {
     let query =
         [("status", list.status.as_deref()), ("limit", Some(&limit)), ("after", after.as_deref())];
     with_query("/runs", &query)
-}
-
-fn show(answer: &str, json: bool, as_text: fn(&Value) -> String) -> anyhow::Result<()> {
-    if json { print::text(answer) } else { print::text(&as_text(&control::parsed(answer)?)) }
 }

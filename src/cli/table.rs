@@ -136,7 +136,16 @@ pub(super) fn card(object: &Value, members: &[&str]) -> String {
 /// A member as people read it.
 fn cell(name: &str, value: Option<&Value>) -> String {
     let text = text(value);
-    if matches!(name, "status" | "settlement") { look::status(&text) } else { text }
+    if matches!(name, "status" | "settlement" | "circuit") { look::status(&text) } else { text }
+}
+
+/// An instant to the second.
+pub(super) fn moment(value: Option<&Value>) -> String {
+    let text = text(value);
+    match chrono::DateTime::parse_from_rfc3339(&text) {
+        Ok(at) => at.to_utc().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        Err(_) => text,
+    }
 }
 
 /// A value as people read it.

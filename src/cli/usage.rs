@@ -1,4 +1,4 @@
-//! `rungate usage`: what was spent, by model, provider, run or day.
+//! `rungate usage`: what was spent, by model, key, provider, run or day.
 
 use chrono::{DateTime, NaiveDate};
 use clap::{Args, ValueEnum};
@@ -10,26 +10,43 @@ use super::figures::{about, dollars, whole};
 use super::print;
 use super::table::{Table, text};
 
+mod organization;
+
 /// Of which time, and how to add it up.
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Options {
-    /// The first day (2026-01-31) or instant (RFC 3339) [default: 30 days ago]
+    /// What this organization used, by its id, its name or `default` [default: of all, together]
+    #[arg(long, value_name = "ORG")]
+    org: Option<String>,
+    /// The first day (2026-01-31) or instant (RFC 3339) [default: 30 days ago; with --org the
+    /// beginning of the month]
     #[arg(long, value_name = "WHEN", value_parser = when)]
     from: Option<String>,
     /// Up to this day or instant, without it [default: now]
     #[arg(long, value_name = "WHEN", value_parser = when)]
     to: Option<String>,
-    /// What the rows stand for
+    /// What the rows stand for; keys go with --org
     #[arg(long, value_enum, default_value_t = GroupBy::Model)]
     group_by: GroupBy,
-    /// Print the answer as the control plane gave it, in JSON
+    /// Print the answer as the control plane gave it, in JSON; with --org a line for each page of
+    /// 1000 rows
     #[arg(long)]
     json: bool,
+    /// With --org: print all rows as comma-separated values, for a spreadsheet
+    #[arg(long, requires = "org", conflicts_with = "json")]
+    csv: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+const EXAMPLES: &str = "\
+Of everybody, by model:  rungate usage
+Of a team, by key:       rungate usage --org shop --group-by key
+For a spreadsheet:       rungate usage --org shop --group-by day --csv > usage.csv";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum GroupBy {
     Model,
+    Key,
     Provider,
     Run,
     Day,
@@ -39,6 +56,7 @@ impl GroupBy {
     const fn word(self) -> &'static str {
         match self {
             Self::Model => "model",
+            Self::Key => "key",
             Self::Provider => "provider",
             Self::Run => "run",
             Self::Day => "day",
@@ -49,6 +67,7 @@ impl GroupBy {
     const fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Model => ("model", "MODEL"),
+            Self::Key => ("key_id", "KEY"),
             Self::Provider => ("provider", "PROVIDER"),
             Self::Run => ("run_id", "RUN"),
             Self::Day => ("day", "DAY"),
@@ -71,34 +90,50 @@ fn when(text: &str) -> Result<String, String> {
 /// # Errors
 /// As for any request to the control plane.
 pub(super) async fn run(options: &Options, plane: &ControlPlane) -> anyhow::Result<()> {
-    let query = [
-        ("from", options.from.as_deref()),
-        ("to", options.to.as_deref()),
-        ("group_by", Some(options.group_by.word())),
-    ];
-    let path = with_query("/usage", &query)?;
+    if let Some(org) = &options.org {
+        return organization::run(options, org, plane).await;
+    }
+    if options.group_by == GroupBy::Key {
+        let what = "--group-by key goes with --org; see `rungate usage --help`";
+        return Err(Failure::new(Exit::Usage, what).into());
+    }
+    let path = with_query("/usage", &options.query())?;
     let answer = plane.ask(Ask::get(&path)).await?;
     if options.json {
         return print::text(&answer);
     }
     let usage = parsed(&answer)?;
     let Some(rows) = usage.get("data").and_then(Value::as_array) else {
-        let what = "the answer tells no usage; does a gateway of this version run there?";
-        return Err(Failure::new(Exit::Failed, what).into());
+        return Err(no_usage().into());
     };
-    print::text(&format!("{}:\n\n{}", options.title(&usage), table(options.group_by, rows, &usage)))
+    let title = options.title("Usage", "last 30 days", &usage);
+    print::text(&format!("{title}:\n\n{}", table(options.group_by, rows, &usage)))
+}
+
+fn no_usage() -> Failure {
+    let what = "the answer tells no usage; does a gateway of this version run there?";
+    Failure::new(Exit::Failed, what)
 }
 
 impl Options {
-    fn title(&self, usage: &Value) -> String {
+    fn query(&self) -> [(&str, Option<&str>); 3] {
+        [
+            ("from", self.from.as_deref()),
+            ("to", self.to.as_deref()),
+            ("group_by", Some(self.group_by.word())),
+        ]
+    }
+
+    /// Of whom and of which time: what was asked for, or what is meant if nothing was.
+    fn title(&self, of: &str, otherwise: &str, usage: &Value) -> String {
         if self.from.is_none() && self.to.is_none() {
-            return "Usage (last 30 days)".to_owned();
+            return format!("{of} ({otherwise})");
         }
         let instant = |name: &str| {
             let text = text(usage.get(name));
             text.strip_suffix("T00:00:00Z").map_or(text.clone(), str::to_owned)
         };
-        format!("Usage ({} to {})", instant("from"), instant("to"))
+        format!("{of} ({} to {})", instant("from"), instant("to"))
     }
 }
 

@@ -3,13 +3,17 @@
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::exit::Exit;
 use super::{Cli, print};
 
 /// How credentials of ours begin.
 const OURS: &str = "rg-";
+/// What stands for a word that is not repeated.
+const REDACTED: &str = "(redacted)";
+/// Commands that are given secrets, so that a word too many may be one.
+const GIVEN_SECRETS: [&str; 2] = ["rungate orgs members add", "rungate providers put"];
 
 /// Prints the help that was asked for, or what is wrong.
 pub(super) fn tell(error: &clap::Error) -> ExitCode {
@@ -24,15 +28,23 @@ pub(super) fn tell(error: &clap::Error) -> ExitCode {
         }
         _ => {
             let command = command(Cli::command());
-            print::err(format_args!("rungate: {}; see `{command} --help`", said(error)));
+            let said = said(error, GIVEN_SECRETS.contains(&command.as_str()));
+            print::err(format_args!("rungate: {said}; see `{command} --help`"));
             Exit::Usage.into()
         }
     }
 }
 
 /// What clap says before it shows the usage: the fault, and what may have been meant.
-fn said(error: &clap::Error) -> String {
-    let text = error.render().to_string();
+fn said(error: &clap::Error, given_secrets: bool) -> String {
+    let mut text = error.render().to_string();
+    if given_secrets
+        && error.kind() == ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+        && !word.starts_with("--")
+    {
+        text = text.replace(&format!("'{word}'"), REDACTED);
+    }
     let about = text.split("\n\n").filter(|part| !part.starts_with("Usage:"));
     let about = about.filter(|part| !part.starts_with("For more information"));
     let parts: Vec<String> = about
@@ -48,7 +60,7 @@ fn said(error: &clap::Error) -> String {
 
 /// A credential that was typed in the wrong place is not repeated.
 fn redacted(line: &str) -> String {
-    let words = line.split(' ').map(|word| if word.contains(OURS) { "(redacted)" } else { word });
+    let words = line.split(' ').map(|word| if word.contains(OURS) { REDACTED } else { word });
     words.collect::<Vec<_>>().join(" ")
 }
 

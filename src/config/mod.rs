@@ -21,7 +21,7 @@ mod environment;
 pub use environment::Environment;
 pub use rates::{METERED_ENDPOINTS, RateLimits};
 use read::{Reader, loopback};
-pub use secret::secret_file;
+pub use secret::{secret_file, secret_from, secret_from_file};
 pub use secure::{ClientCertificates, JwksSource, JwtClaims, JwtSettings, TlsFiles};
 pub use settings::{
     PROVIDER_PREFIXES, SECRET_FILES, SETTINGS, Setting, provider_settings, secret_settings,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::domain::seal::EncryptionKeys;
 use crate::domain::usage::{MAX_TOKENS, Tokens};
 
 use super::rates::{self, RateLimits};
-use super::secret::{self, secret_file};
+use super::secret::{secret_file, secret_from_file};
 use super::settings::PROVIDER_PREFIXES;
 use super::{ClientLimits, ConfigError, LogFormat, ProviderSettings};
 
@@ -37,7 +38,8 @@ impl Reader<'_> {
                 None
             }
             (None, Some(path)) => {
-                secret::read(&path).map_err(|problem| self.wrong(&file, problem)).ok()
+                let read = secret_from_file(Path::new(&path));
+                read.map_err(|problem| self.wrong(&file, problem)).ok()
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Secrets that stand in files of their own, as container platforms hand them out.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use secrecy::SecretString;
@@ -20,25 +20,36 @@ pub fn secret_file(name: &str) -> String {
 /// # Errors
 /// What is wrong, in words that hold nothing of the file, nor its name: somebody may have put the
 /// secret itself there.
-pub(super) fn read(path: &str) -> Result<SecretString, String> {
-    let unreadable = |error: std::io::Error| match error.kind() {
-        ErrorKind::InvalidData => "names a file that is not UTF-8".to_owned(),
-        kind => format!("names a file that cannot be read ({kind})"),
-    };
+pub fn secret_from_file(path: &Path) -> Result<SecretString, String> {
+    let read = File::open(path).map_err(|error| unreadable(&error)).and_then(secret_from);
+    read.map_err(|problem| format!("names a file that {problem}"))
+}
+
+/// The one line that is read to the end, without the space around it.
+///
+/// # Errors
+/// What is wrong, in words that hold nothing of what was read.
+pub fn secret_from(source: impl Read) -> Result<SecretString, String> {
     let mut text = Zeroizing::new(String::new());
-    let file = File::open(path).map_err(unreadable)?;
-    let length = file.take(LARGEST + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if length as u64 > LARGEST {
-        return Err(format!("names a file of more than {LARGEST} bytes"));
+    let read = source.take(LARGEST + 1).read_to_string(&mut text);
+    if read.map_err(|error| unreadable(&error))? as u64 > LARGEST {
+        return Err(format!("is larger than {LARGEST} bytes"));
     }
     let secret = text.trim();
     if secret.is_empty() {
-        return Err("names a file that holds nothing".to_owned());
+        return Err("holds nothing".to_owned());
     }
     if secret.contains(['\n', '\r']) {
-        return Err("names a file that holds more than one line".to_owned());
+        return Err("holds more than one line".to_owned());
     }
     Ok(secret.to_owned().into())
+}
+
+fn unreadable(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::InvalidData => "is not UTF-8".to_owned(),
+        kind => format!("cannot be read ({kind})"),
+    }
 }
 
 /// What may be shown of where a secret comes from. A name that is no file's may be the secret

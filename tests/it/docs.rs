@@ -104,7 +104,8 @@ fn when(code: Code) -> &'static str {
     }
 }
 
-fn root() -> PathBuf {
+/// The folder of the project.
+pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -172,7 +173,7 @@ fn env_example() -> String {
 }
 
 /// The README with a table between its marks replaced.
-fn with_table(readme: &str, name: &str, table: &str) -> String {
+pub(crate) fn with_table(readme: &str, name: &str, table: &str) -> String {
     let (begin, end) = (format!("<!-- {name}:begin -->\n"), format!("<!-- {name}:end -->"));
     let (before, rest) = readme.split_once(&begin).unwrap_or_else(|| panic!("no {begin}"));
     let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("no {end} after {begin}"));
@@ -180,7 +181,7 @@ fn with_table(readme: &str, name: &str, table: &str) -> String {
 }
 
 /// Holds a file against what it should be, or makes it so.
-fn assert_written(file: &str, right: &str, shown: &str) {
+pub(crate) fn assert_written(file: &str, right: &str, shown: &str) {
     let path = root().join(file);
     let is = fs::read_to_string(&path).unwrap_or_default();
     if is == right {

@@ -247,7 +247,7 @@ fn files_of_secrets_that_cannot_be_used_are_reported_together() {
             "OPENAI_API_KEY_FILE: names a file that holds nothing",
             "ANTHROPIC_API_KEY_FILE: names a file that holds more than one line",
             "MISTRAL_API_KEY_FILE: names a file that is not UTF-8",
-            "GROQ_API_KEY_FILE: names a file of more than 65536 bytes",
+            "GROQ_API_KEY_FILE: names a file that is larger than 65536 bytes",
             "CHUTES_API_KEY_FILE: is not UTF-8",
         ] {
             assert!(said.lines().any(|said| said == line), "{command}: {line}\n{said}");

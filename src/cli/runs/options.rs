@@ -9,10 +9,11 @@ use serde_json::value::RawValue;
 
 use crate::domain::control::AttemptBudget;
 use crate::domain::id::RunId;
-use crate::domain::money::Usd;
 use crate::domain::run::{OnCap, RunState};
 
+use super::super::answer::Output;
 use super::super::run_id;
+use super::super::values::{json, usd};
 
 /// What to do with runs.
 #[derive(Debug, Subcommand)]
@@ -66,14 +67,6 @@ pub(in crate::cli) struct Watch {
     /// a line for each change
     #[arg(long = "watch")]
     pub(super) on: bool,
-}
-
-/// How to answer.
-#[derive(Args, Clone, Copy, Debug)]
-pub(in crate::cli) struct Output {
-    /// Print the answer as the control plane gave it, in JSON
-    #[arg(long)]
-    pub(super) json: bool,
 }
 
 /// What to register.
@@ -316,18 +309,6 @@ fn own_key(text: &str) -> Result<OwnKey, String> {
     let key = std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?;
     let api_key = SecretString::from(key.trim());
     Ok(OwnKey { provider: provider.to_owned(), api_key })
-}
-
-/// An amount, as it was typed.
-fn usd(text: &str) -> Result<String, String> {
-    match Usd::parse(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("is not an amount of dollars such as 0.25".to_owned()),
-    }
-}
-
-fn json(text: &str) -> Result<Box<RawValue>, String> {
-    serde_json::from_str(text).map_err(|_| "is not JSON".to_owned())
 }
 
 fn expiry(text: &str) -> Result<Box<RawValue>, String> {

@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::figures;
-use super::super::print::plain;
+use super::super::lists::{add_all, list_table, rows};
 use super::super::table::{self, Table};
 
 const RUN: &[&str] = &[
@@ -110,43 +109,4 @@ pub(super) fn calls_table(list: &Value) -> String {
     let columns =
         ["AT", "MODEL", "PROVIDER", ">STATUS", ">INPUT", ">OUTPUT", ">COST USD", "SOURCE", ">MS"];
     list_table(list, &columns, &MEMBERS)
-}
-
-fn list_table(list: &Value, columns: &[&str], members: &[&str]) -> String {
-    let mut table = Table::new(columns);
-    let next = list.get("next").and_then(Value::as_str);
-    let label = if next.is_some() { "Total of these" } else { "Total" };
-    if let Some(objects) = rows(list, "data").filter(|objects| !objects.is_empty()) {
-        add_all(&mut table, objects, members, label);
-    }
-    match next {
-        Some(next) => format!("{}\n\nmore: --after {}", table.render(), plain(next)),
-        None => table.render(),
-    }
-}
-
-/// Adds objects and, below a rule, the sums of what can be summed.
-fn add_all(table: &mut Table, objects: &[Value], members: &[&str], label: &str) {
-    for object in objects {
-        table.add_members(object, members);
-    }
-    let sums: Vec<Option<String>> = members.iter().map(|member| sum(objects, member)).collect();
-    table.add_rule(|column| sums.get(column).is_some_and(Option::is_some));
-    let label = std::iter::once(label.to_owned());
-    table.add(label.chain(sums.into_iter().skip(1).map(Option::unwrap_or_default)));
-}
-
-/// What a column comes to. Caps do not add up to anything, nor do states and times.
-fn sum(objects: &[Value], member: &str) -> Option<String> {
-    match member {
-        "spent_usd" | "reserved_usd" | "cost_usd" => Some(figures::sum_usd(objects, member)),
-        "calls" | "in_flight" | "input_tokens" | "cached_input_tokens" | "output_tokens" => {
-            Some(figures::sum(objects, member).to_string())
-        }
-        _ => None,
-    }
-}
-
-fn rows<'a>(object: &'a Value, member: &str) -> Option<&'a [Value]> {
-    object.get(member).and_then(Value::as_array).map(Vec::as_slice)
 }

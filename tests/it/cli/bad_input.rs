@@ -252,7 +252,19 @@ async fn nothing_typed_shows_what_there_is() {
     let shell = Shell::at("http://127.0.0.1:1");
     let said = shell.run(&[]).await;
     assert_eq!((said.code, said.out.as_str()), (2, ""));
-    for command in ["dev", "serve", "runs", "env", "models", "usage", "completions"] {
+    for command in [
+        "dev",
+        "serve",
+        "runs",
+        "env",
+        "models",
+        "usage",
+        "orgs",
+        "keys",
+        "credits",
+        "providers",
+        "completions",
+    ] {
         assert!(said.err.contains(&format!("\n  {command} ")), "{}", said.err);
     }
     assert!(said.err.contains("To begin: `rungate dev`"), "{}", said.err);

@@ -8,9 +8,21 @@ async fn each_shell_gets_a_script_that_knows_the_commands() {
     let shell = Shell::at("http://127.0.0.1:1").with("LISTEN_ADDR", "nonsense");
     for name in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = shell.run(&["completions", name]).await.ok();
-        for word in ["rungate", "check-config", "attempt", "new-token", "group-by"] {
+        for word in [
+            "rungate",
+            "check-config",
+            "attempt",
+            "new-token",
+            "group-by",
+            "orchestrator-keys",
+            "api-key-file",
+            "lifetime-limit",
+            "history",
+        ] {
             assert!(script.contains(word), "{name} does not know {word}");
         }
+        // In fish, what is completed ends at the command below a command.
+        assert!(name == "fish" || script.contains("password-file"), "{name}");
     }
 }
 
@@ -37,6 +49,17 @@ async fn bash_completes_commands_options_and_values() {
     complete("rungate runs cr", &["create"]).await;
     complete("rungate env --n", &["--new-token"]).await;
     complete("rungate runs list --status ru", &["running"]).await;
+    complete("rungate org", &["orgs"]).await;
+    complete("rungate orgs me", &["members"]).await;
+    complete("rungate orgs set --default-c", &["--default-cost-limit"]).await;
+    complete("rungate orgs set --clear tok", &["tokens-per-minute"]).await;
+    complete("rungate orgs members add --role a", &["admin"]).await;
+    complete("rungate keys up", &["update"]).await;
+    complete("rungate keys create --max", &["--max-concurrency"]).await;
+    complete("rungate keys update --clear dai", &["daily-token-limit"]).await;
+    complete("rungate credits add --kind to", &["top_up"]).await;
+    complete("rungate providers put --ap", &["--api-key-file"]).await;
+    complete("rungate usage --group-by ke", &["key"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,9 +5,10 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
-use crate::support::gateway::TestGateway;
+use crate::support::gateway::{ADMIN_TOKEN, TestGateway};
 use crate::support::watch;
 
 /// A folder to type commands in, and what the environment says there.
@@ -64,6 +65,11 @@ impl Shell {
         Self::at(&gateway.client.admin).with("LISTEN_ADDR", &data)
     }
 
+    /// The operator of this gateway.
+    pub(super) fn operating(gateway: &TestGateway) -> Self {
+        Self::before(gateway).with("ADMIN_TOKEN", ADMIN_TOKEN)
+    }
+
     /// With a setting more.
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
@@ -104,10 +110,54 @@ impl Shell {
         ended(self.start(args)).await
     }
 
+    /// Types `rungate` and these words, and gives it this to read.
+    pub(super) async fn given(&self, args: &[&str], input: &str) -> Said {
+        let mut command = self.command(env!("CARGO_BIN_EXE_rungate"), args);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).await.unwrap();
+        drop(stdin);
+        ended(child).await
+    }
+
     /// Types the words of a line that has no blanks within words.
     pub(super) async fn types(&self, line: &str) -> Said {
         self.run(&line.split_whitespace().collect::<Vec<_>>()).await
     }
+}
+
+/// What differs from one time to the next is blanked where it stands, each by a text of its length:
+/// times, days, ids in the order in which they appear, keys by their beginning.
+pub(super) fn without_the_moment(text: &str) -> String {
+    let mut ids: Vec<String> = Vec::new();
+    let mut blank = |word: &str| {
+        let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        let is_day =
+            bare.len() == 10 && chrono::NaiveDate::parse_from_str(bare, "%Y-%m-%d").is_ok();
+        let blanked = if uuid::Uuid::try_parse(bare).is_ok() {
+            let known = ids.iter().position(|id| id == bare).unwrap_or(ids.len());
+            if known == ids.len() {
+                ids.push(bare.to_owned());
+            }
+            format!("0195a1b2-c3d4-7e5f-8a9b-{:012}", known + 1)
+        } else if chrono::DateTime::parse_from_rfc3339(bare).is_ok() {
+            "2026-11-21T12:00:00Z".to_owned()
+        } else if is_day {
+            "2026-11-01".to_owned()
+        } else if let Some(kind) =
+            ["rg-key-", "rg-orc-"].iter().find(|kind| bare.starts_with(**kind))
+        {
+            let rest = if bare.len() > 11 { "…" } else { "3f4a" };
+            // The rest of a secret may end in a sign that was taken for the end of the word.
+            return format!("{kind}{rest}");
+        } else {
+            return word.to_owned();
+        };
+        word.replace(bare, &blanked)
+    };
+    let lines =
+        text.lines().map(|line| line.split(' ').map(&mut blank).collect::<Vec<_>>().join(" "));
+    lines.map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 /// Waits for the end of a command.

@@ -15,6 +15,8 @@ pub struct RunControl {
     pub forced_parameters: BTreeMap<String, String>,
     /// The one provider that serves the run.
     pub provider: Option<String>,
+    /// Whether a call goes on to the next provider of its model when its own has failed.
+    pub fallback: bool,
     /// What the run's limits are for.
     pub attempt_budget: AttemptBudget,
 }

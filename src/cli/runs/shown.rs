@@ -30,6 +30,7 @@ const RUN: &[&str] = &[
     "model_aliases",
     "forced_parameters",
     "provider",
+    "fallback",
     "attempt_budget",
     "expires_at",
     "close_reason",

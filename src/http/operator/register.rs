@@ -48,6 +48,7 @@ pub(super) static FIELDS: &[Member] = &[
     control::MODEL_ALIASES,
     control::FORCED_PARAMETERS,
     control::PROVIDER_PIN,
+    control::PROVIDER_FALLBACK,
     control::ATTEMPT_BUDGET,
     optional("token_limit", Kind::Count(TOKEN_LIMIT), "Most tokens over its lifetime."),
     optional("call_limit", Kind::Count(Range::new(0, MAX_COUNT)), "Most calls over its lifetime."),

@@ -297,6 +297,7 @@ fn read_control(row: &PgRow) -> Result<RunControl, sqlx::Error> {
         model_aliases: members(aliases)?,
         forced_parameters: forced.into_iter().map(raw).collect(),
         provider: row.try_get(21)?,
+        fallback: row.try_get(23)?,
         attempt_budget: AttemptBudget::parse(word).ok_or_else(|| unreadable("attempt_budget"))?,
     })
 }

@@ -89,6 +89,7 @@ async fn insert(
         .bind(object(&control.forced_parameters, str::to_owned))
         .bind(control.provider.as_deref())
         .bind(control.attempt_budget.as_str())
+        .bind(control.fallback)
         .execute(&mut *connection)
         .await?;
     if inserted.rows_affected() == 0 {

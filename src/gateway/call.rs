@@ -1,9 +1,12 @@
 //! An admitted call until its settlement. Whatever happens to its handler, its task or its client,
 //! it ends in exactly one place: [`OpenCall::finish`].
 
+mod again;
+
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{Catalog, Target};
@@ -12,23 +15,22 @@ use crate::domain::fault::Fault;
 use crate::domain::id::{Attempt, ReservationId};
 use crate::domain::money::Usd;
 use crate::domain::price::Caching;
-use crate::domain::reservation::{Ask, Authority, CallFacts};
+use crate::domain::reservation::Authority;
 use crate::domain::settlement::{Charge, CostSource, Ending, Flag, Terms};
 use crate::domain::usage::Tokens;
 use crate::ledger::queue::Turn;
 use crate::ledger::{Grant, Outcome};
 use crate::limits::gate::Entered;
 use crate::protocol::format::Format;
-use crate::protocol::request::TextCounter;
+use crate::protocol::request::{Request, TextCounter};
 use crate::protocol::translate::Translation;
-use crate::upstream::Access;
+use crate::upstream::{Access, Outbound};
 
 use super::admission::Admitted;
 use super::caller::Caller;
 use super::directory::KnownRun;
-use super::payers::{KnownKey, budgets_of};
+use super::payers::KnownKey;
 use super::pricing::Pricing;
-use super::refused::final_word;
 use super::{Busy, Gateway, Work};
 
 /// What a client sees if it has gone: nothing. It is only recorded.
@@ -57,12 +59,11 @@ pub struct Failed {
     pub charge: Charge,
 }
 
-/// How the input of a call is counted when the provider did not say.
-pub struct InputCount {
-    /// The text, as it was sent.
-    pub text: TextCounter,
-    /// What is around it.
-    pub shape: InputShape,
+/// How the input of a call is counted when the provider did not say: the text, as it was sent, and
+/// what is around it.
+struct InputCount {
+    text: TextCounter,
+    shape: InputShape,
 }
 
 /// An admitted call: one attempt to have it answered, and then perhaps the next. Boxed wherever it
@@ -84,6 +85,8 @@ pub struct OpenCall {
     pub translation: Option<Translation>,
     /// Whether the usage in the answer tells its cost.
     pub tells_cost: bool,
+    /// Its output bound, if it was lowered.
+    pub lowered_output: Option<Tokens>,
     /// What cuts it.
     pub cut: CancellationToken,
     /// When it was admitted.
@@ -134,6 +137,7 @@ impl OpenCall {
             spoken,
             translation,
             tells_cost: false,
+            lowered_output: admitted.lowered.then_some(admitted.output),
             admitted: Instant::now(),
             id: grant.id(),
             attempt: grant.attempt(),
@@ -162,73 +166,27 @@ impl OpenCall {
         &self.gateway
     }
 
-    /// From now on something may have been bought. `input` is what an estimate would count, where
-    /// one is possible.
-    pub fn sending(&mut self, input: Option<InputCount>) {
-        self.sent = true;
-        self.input = input.map(Arc::new);
-    }
-
     /// The provider did not take the call: whatever happens now, this attempt bought nothing.
     pub fn refused(&mut self) {
         self.refused = true;
     }
 
-    /// Releases this attempt, whose client would have got `status`, and reserves the next on the
-    /// same terms. The end is handed over right before the ask, so that one statement of the ledger
-    /// takes both, and the ask has the call's old place in the order of arrival.
-    ///
-    /// # Errors
-    /// If it is not admitted, or may not go there any more; with the rule that refuses, if any.
-    pub async fn again(&mut self, status: u16) -> Result<(), Option<Fault>> {
-        // What its organization has changed meanwhile holds for this attempt as for a new call.
-        if let Err(refusal) = self.reach_again().await {
-            self.end(Ending::NothingBought, status, None);
-            return Err(refusal);
-        }
-        let ask = self.next_ask();
-        self.end(Ending::NothingBought, status, None);
-        let gateway = Arc::clone(&self.gateway);
-        let asked = gateway.ledger.admit(ask, &self.turn).await;
-        self.turn.step_out();
-        let grant = asked.map_err(|_the_ledger_is_away| None)?.map_err(final_word)?;
-        // The run's id is good for every attempt of the run, this call is not.
-        if grant.attempt() != self.attempt {
-            return Err(None);
-        }
-        self.run.set_balance(*grant.balance());
-        self.id = grant.id();
-        self.admitted = Instant::now();
-        self.refused = false;
-        self.grant = Some(grant);
-        Ok(())
-    }
-
-    async fn reach_again(&mut self) -> Result<(), Option<Fault>> {
-        let reach = self.gateway.reach(self.run.terms.organization).await.map_err(|_away| None)?;
-        self.access = Arc::clone(reach.access(self.target.provider).map_err(Some)?);
-        Ok(())
-    }
-
-    fn next_ask(&self) -> Ask {
-        Ask {
-            id: ReservationId::generate(),
-            organization: self.run.terms.organization,
-            run: self.run.named(),
-            authority: self.authority,
-            budgets: budgets_of(&self.run, self.key.as_deref()),
-            amounts: self.terms.reserved,
-            facts: CallFacts {
-                request_id: self.request_id.clone(),
-                model: self.target.model.clone(),
-                requested_model: self.requested_model.clone(),
-                provider: self.target.provider.name.to_owned(),
-                endpoint: self.endpoint,
-                price_version: self.catalog.version().to_owned(),
-                input_bound: self.terms.input_bound,
-                output_bound: self.terms.output_bound,
-            },
-        }
+    /// Writes the body for the call's provider. From now on something may have been bought.
+    pub(super) fn write(
+        &mut self,
+        request: Request,
+        output: Tokens,
+        betas: Option<HeaderValue>,
+    ) -> Outbound {
+        let (stream, shape, format) = (request.stream, request.shape, request.format);
+        let (model, provider) = (&self.target.upstream_model, self.target.provider);
+        let body = request.into_upstream(model, &provider.dialect, output);
+        // Only a stream can end in an estimate; no other call keeps its prompt.
+        let counts = stream && self.estimates();
+        self.input = counts.then(|| Arc::new(InputCount { text: body.counter, shape }));
+        self.sent = true;
+        let betas = betas.filter(|_| format == Format::Messages);
+        Outbound { format, body: body.bytes, stream, counts: false, betas }
     }
 
     /// A byte of the answer's body arrived.

@@ -66,7 +66,7 @@ impl Gateway {
         check_endpoint(call.endpoint, caller)?;
         let reach = self.reach(caller.run.terms.organization).await?;
         let target = self.route(&self.catalog(), &asked.0, caller, &reach)?;
-        let (request, _) = self.spoken(call, asked, &target, caller)?;
+        let (request, _) = self.spoken(call.always_show_usage, asked, &target, caller)?;
         let _entered = self.enter(caller, call.endpoint, || Tokens::ZERO, standing).await?;
         self.until_open(caller).await?;
         let betas = call.betas.as_ref();

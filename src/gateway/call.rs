@@ -213,7 +213,7 @@ impl OpenCall {
         move || {
             let count = target.tokenizer.counter();
             let Some(input) = input else { return Ending::Unknown };
-            let text = input.text.count(&count);
+            let text = input.text.count_normalized(target.tokenizer.normalizing(), &count);
             Ending::Seen {
                 input: input_bound(
                     text,

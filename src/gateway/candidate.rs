@@ -131,7 +131,7 @@ impl Gateway {
         Wanted {
             prices: target.prices.with_caching(request.caching),
             input: input_bound(
-                request.text_bytes,
+                request.text_bound(target.tokenizer.normalizing()),
                 request.shape,
                 &target.constants,
                 target.most_input(request.shape),

@@ -76,7 +76,8 @@ impl Gateway {
             return self.ask_provider(&prompt, end).await.map(InputTokens::Counted);
         }
         let (shape, window) = (request.shape, target.most_input(request.shape));
-        let strict = input_bound(request.text_bytes, shape, &target.constants, window);
+        let text = request.text_bound(target.tokenizer.normalizing());
+        let strict = input_bound(text, shape, &target.constants, window);
         let counted = self.vocabulary_bound(&prompt).await;
         Ok(InputTokens::Bound(counted.map_or(strict, |counted| counted.min(strict))))
     }

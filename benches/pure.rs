@@ -19,6 +19,7 @@ use rungate::catalog::{Catalog, Target};
 use rungate::domain::bound::{OutputLimits, input_bound, output_bound};
 use rungate::domain::key::{Credential, NewRunToken};
 use rungate::domain::limits::Limits;
+use rungate::domain::normal::{Normalizing, Written, growth};
 use rungate::domain::policy::Wanted;
 use rungate::domain::run::OnCap;
 use rungate::domain::usage::{Tokens, Usage};
@@ -51,7 +52,7 @@ criterion_group! {
         .sample_size(50)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = requests, prices, answers, streams, counting, credentials, pace
+    targets = requests, prices, answers, streams, counting, normal, credentials, pace
 }
 criterion_main!(pure);
 
@@ -249,6 +250,27 @@ fn counting(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(text.len() as u64));
     for (name, tokenizer) in [("o200k", Tokenizer::O200k), ("cl100k", Tokenizer::Cl100k)] {
         group.bench_function(name, |bencher| bencher.iter(|| tokenizer.count(black_box(&text))));
+    }
+    group.finish();
+}
+
+/// What a text gains by being normalised: of prompts, and of the dearest that somebody may send.
+fn normal(criterion: &mut Criterion) {
+    const BYTES: usize = 1 << 20;
+    let mut group = criterion.benchmark_group("growth of 1 MB");
+    for (name, text) in [
+        ("English", "The quick brown fox jumps over the lazy dog.\\n"),
+        ("French", "D\u{e9}j\u{e0} vu, o\u{f9} est pass\u{e9} l'\u{e9}t\u{e9} ?\\n"),
+        ("Chinese", "\u{4f60}\u{597d}\u{ff0c}\u{4e16}\u{754c}\u{ff01}"),
+        ("Korean", "\u{d55c}\u{ad6d}\u{c5b4}\u{b97c} \u{c77d}\u{b294}\u{b2e4}. "),
+        ("marks", "\u{344}\u{323}"),
+        ("escapes", "\\ufdfa"),
+    ] {
+        let text = text.repeat(BYTES / text.len());
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| growth(black_box(&text), Written::Json, Normalizing::Composing));
+        });
     }
     group.finish();
 }

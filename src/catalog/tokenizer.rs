@@ -12,6 +12,7 @@ use std::time::Instant;
 use serde::Deserialize;
 
 use super::vocabulary::{PATIENCE, Vocabulary};
+use crate::domain::normal::{Normalizing, Written, growth};
 
 /// A vocabulary that a provider counts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -21,7 +22,8 @@ pub enum Tokenizer {
     O200k,
     /// OpenAI's `cl100k_base` (gpt-4, gpt-3.5-turbo).
     Cl100k,
-    /// No vocabulary is known: one token per UTF-8 byte, which no byte-level tokeniser exceeds.
+    /// No vocabulary is known: one token per UTF-8 byte, which no byte-level tokeniser exceeds, and
+    /// what normalisation may add.
     Bytes,
 }
 
@@ -34,7 +36,11 @@ impl Tokenizer {
         match self {
             Self::O200k => bpe_openai::o200k_base().count(text) as u64,
             Self::Cl100k => bpe_openai::cl100k_base().count(text) as u64,
-            Self::Bytes => text.len() as u64,
+            Self::Bytes => (text.len() as u64).saturating_add(growth(
+                text,
+                Written::Plain,
+                Normalizing::Composing,
+            )),
         }
     }
 }
@@ -65,6 +71,17 @@ impl Counting {
     /// Whether nothing counts better than bytes do.
     pub const fn is_bytes(&self) -> bool {
         matches!(self, Self::With(Tokenizer::Bytes))
+    }
+
+    /// What is done to a text before it is cut into tokens, as far as that may make it longer.
+    /// OpenAI's vocabularies take it as it is. Of what no one publishes the worst is assumed that
+    /// is in use: the older ones of Anthropic have NFKC.
+    pub fn normalizing(&self) -> Normalizing {
+        match self {
+            Self::With(Tokenizer::O200k | Tokenizer::Cl100k) => Normalizing::Not,
+            Self::With(Tokenizer::Bytes) | Self::Anthropic => Normalizing::Composing,
+            Self::File(vocabulary) => vocabulary.normalizing(),
+        }
     }
 
     /// What counts the texts of one prompt, in a time that is bounded for all of them together.

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokenizers::Tokenizer;
+use tokenizers::{NormalizerWrapper, Tokenizer};
+
+use crate::domain::normal::{Normalizing, Written, growth};
 
 /// How long one prompt may be counted.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
@@ -24,6 +26,7 @@ const MAX_FILE_BYTES: u64 = 256 << 20;
 pub struct Vocabulary {
     path: PathBuf,
     tokenizer: Tokenizer,
+    normalizing: Normalizing,
 }
 
 impl Vocabulary {
@@ -46,7 +49,13 @@ impl Vocabulary {
         // A provider may take `<|end|>` in a text for the one token, or for the text that it is,
         // which is more.
         tokenizer.set_encode_special_tokens(true);
-        Ok(Self { path: path.to_owned(), tokenizer })
+        let normalizing = tokenizer.get_normalizer().map_or(Normalizing::Not, normalizing);
+        Ok(Self { path: path.to_owned(), tokenizer, normalizing })
+    }
+
+    /// What is done to a text before it is cut.
+    pub(super) const fn normalizing(&self) -> Normalizing {
+        self.normalizing
     }
 
     /// The number of tokens of `text`, special tokens in it counted as ordinary text. What is not
@@ -55,16 +64,44 @@ impl Vocabulary {
         let (mut tokens, mut rest) = (0_u64, text);
         while !rest.is_empty() {
             if Instant::now() >= end {
-                return tokens.saturating_add(rest.len() as u64);
+                return tokens.saturating_add(self.bytes(rest));
             }
             let clean = cut(rest);
             let (piece, behind) = rest.split_at(clean.unwrap_or(rest.floor_char_boundary(PIECE)));
             let counted = clean.and_then(|_| self.tokenizer.encode_fast(piece, false).ok());
-            let bytes = piece.len() as u64;
-            tokens = tokens.saturating_add(counted.map_or(bytes, |it| it.len() as u64));
+            let counted = counted.map(|counted| counted.len() as u64);
+            tokens = tokens.saturating_add(counted.unwrap_or_else(|| self.bytes(piece)));
             rest = behind;
         }
         tokens
+    }
+
+    /// The most bytes that a text has once it is normalised.
+    fn bytes(&self, text: &str) -> u64 {
+        (text.len() as u64).saturating_add(growth(text, Written::Plain, self.normalizing))
+    }
+}
+
+/// What a normaliser does to the length of a text. A replacement, such as that of spaces by
+/// SentencePiece, gives one token for each character all the same.
+fn normalizing(normalizer: &NormalizerWrapper) -> Normalizing {
+    match normalizer {
+        NormalizerWrapper::NFC(_) | NormalizerWrapper::NFKC(_) => Normalizing::Composing,
+        NormalizerWrapper::NFD(_)
+        | NormalizerWrapper::NFKD(_)
+        | NormalizerWrapper::BertNormalizer(_)
+        | NormalizerWrapper::StripAccents(_)
+        | NormalizerWrapper::Lowercase(_)
+        | NormalizerWrapper::Nmt(_)
+        | NormalizerWrapper::Precompiled(_) => Normalizing::Decomposing,
+        NormalizerWrapper::StripNormalizer(_)
+        | NormalizerWrapper::Replace(_)
+        | NormalizerWrapper::Prepend(_)
+        | NormalizerWrapper::ByteLevel(_) => Normalizing::Not,
+        NormalizerWrapper::Sequence(sequence) => {
+            let each = sequence.as_ref().iter().map(normalizing);
+            each.max().unwrap_or(Normalizing::Not)
+        }
     }
 }
 

@@ -31,8 +31,9 @@ pub struct InputShape {
 /// The most input tokens that a request can be counted as.
 ///
 /// `text` is either the bytes of the raw JSON – every tokeniser in use is byte-level or falls back
-/// to bytes, so none emits more than one token per UTF-8 byte (byte-level BPE as in GPT-2, after
-/// Sennrich et al. 2016; SentencePiece with byte fallback) – or a count by the model's vocabulary.
+/// to bytes, so none emits more than one token per UTF-8 byte that it reads (byte-level BPE as in
+/// GPT-2, after Sennrich et al. 2016; SentencePiece with byte fallback) –, with what they gain
+/// where the tokeniser normalises first ([`super::normal`]), or a count by the model's vocabulary.
 /// No request is served with more input than the context window holds, so that bounds it too.
 ///
 /// Images must have been refused where `per_image` is `None`; here they then count as the window.

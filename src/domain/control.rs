@@ -17,6 +17,8 @@ pub struct RunControl {
     pub provider: Option<String>,
     /// The providers that it brings keys of its own for, by name.
     pub own_providers: Vec<String>,
+    /// Whether a call goes on to the next provider of its model when its own has failed.
+    pub fallback: bool,
     /// What the run's limits are for.
     pub attempt_budget: AttemptBudget,
 }

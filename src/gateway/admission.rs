@@ -4,28 +4,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::HeaderValue;
-
-use crate::catalog::{Catalog, Target};
-use crate::domain::bound::{OutputLimits, input_bound, output_bound};
+use crate::catalog::Catalog;
 use crate::domain::budget::{Amounts, Balance, Scope, Unit};
 use crate::domain::fault::{Code, Fault};
-use crate::domain::id::ReservationId;
 use crate::domain::policy::{Step, Wanted};
 use crate::domain::price::Caching;
-use crate::domain::reservation::{Ask, CallFacts, Heard, Refusal};
+use crate::domain::reservation::{Ask, Heard, Refusal};
 use crate::domain::settlement::Terms;
 use crate::domain::usage::Tokens;
 use crate::ledger::queue::Turn;
 use crate::ledger::{Grant, LedgerError};
-use crate::protocol::format::Format;
-use crate::protocol::request::Request;
-use crate::upstream::Client;
 
-use super::caller::{Caller, invalid_key, run_not_found};
-use super::counting::Prompt;
-use super::directory::KnownRun;
-use super::heard::heard_of;
+use super::caller::{invalid_key, run_not_found};
+use super::candidate::Candidate;
 use super::refused::Refused;
 use super::route::{check_endpoint, check_model};
 use super::{Gateway, draining, unavailable};
@@ -36,26 +27,6 @@ const MONEY_POLL: Duration = Duration::from_secs(1);
 pub(super) const STATE_POLL: Duration = Duration::from_millis(500);
 /// How often numbers that looked good may turn out to be outdated.
 const MAX_RETRIES: u32 = 16;
-
-/// A call that wants in.
-pub struct Candidate<'a> {
-    /// Its run.
-    pub caller: &'a Caller,
-    /// The models and prices that it is admitted on.
-    pub catalog: &'a Arc<Catalog>,
-    /// Where it would go.
-    pub target: &'a Arc<Target>,
-    /// What it asks.
-    pub request: &'a Request,
-    /// The request's id.
-    pub request_id: &'a str,
-    /// The endpoint's path.
-    pub endpoint: &'static str,
-    /// What asks the provider to count it, if it does.
-    pub client: &'a Client,
-    /// Features of Anthropic's that the client opted into.
-    pub betas: Option<&'a HeaderValue>,
-}
 
 /// A call that is in.
 pub struct Admitted {
@@ -95,7 +66,7 @@ impl Gateway {
     /// The refusal, with the numbers it rests on.
     pub async fn admit(&self, call: &Candidate<'_>) -> Result<Admitted, Fault> {
         let wanted = self.wanted(call);
-        thinking_fits(call.request, wanted.output)?;
+        call.thinking_fits(wanted.output)?;
         let mut attempt = Attempt {
             gateway: self,
             call,
@@ -106,41 +77,6 @@ impl Gateway {
             began: Instant::now(),
         };
         attempt.run().await
-    }
-
-    /// The output bound of one choice of a request at a target.
-    pub(super) fn output_of(&self, request: &Request, target: &Target, run: &KnownRun) -> Tokens {
-        let limits = OutputLimits {
-            model_maximum: target.max_output,
-            run_maximum: run.terms.max_output_tokens_per_call,
-            default: self.policy.default_max_output,
-        };
-        output_bound(request.asked_output, &limits)
-    }
-
-    /// The most tokens that a call can take, by the bytes of its text.
-    pub(super) fn worst_tokens(&self, call: &Candidate<'_>) -> Tokens {
-        let wanted = self.wanted(call);
-        wanted.input.plus(wanted.output.times(u64::from(wanted.choices)))
-    }
-
-    fn wanted(&self, call: &Candidate<'_>) -> Wanted {
-        let Candidate { caller, target, request, .. } = call;
-        Wanted {
-            prices: target.prices.with_caching(request.caching),
-            input: input_bound(
-                request.text_bytes,
-                request.shape,
-                &target.constants,
-                target.most_input(request.shape),
-            ),
-            output: self.output_of(request, target, &caller.run),
-            choices: request.choices,
-            least_output: request.thinking.map_or(self.policy.min_output, |thinking| {
-                self.policy.min_output.max(thinking.plus(Tokens::new(1)))
-            }),
-            on_cap: caller.run.terms.on_cap,
-        }
     }
 }
 
@@ -196,38 +132,23 @@ impl Attempt<'_> {
         }
     }
 
-    /// What the client calls the model, unless that is its name in the catalogue.
-    fn requested_model(&self) -> Option<String> {
-        let Candidate { request, target, .. } = self.call;
-        (request.model != target.model).then(|| request.model.clone())
-    }
-
     fn ask(&self) -> Result<Ask, Fault> {
-        let Candidate { caller, target, request_id, endpoint, .. } = self.call;
         let amounts = self
             .wanted
             .amounts(self.output)
             .map_err(|_| Fault::new(Code::CostLimitExceeded, "No cap can afford this call."))?;
-        let heard = heard_of(&caller.run, caller.key.as_deref());
-        Ok(Ask {
-            id: ReservationId::generate(),
-            organization: caller.run.terms.organization,
-            run: caller.run.named(),
-            authority: caller.authority,
-            heard,
-            budgets: caller.budgets(),
-            amounts,
-            facts: CallFacts {
-                request_id: (*request_id).to_owned(),
-                model: target.model.clone(),
-                requested_model: self.requested_model(),
-                provider: target.provider.name.to_owned(),
-                endpoint,
-                price_version: self.call.catalog.version().to_owned(),
-                input_bound: self.wanted.input,
-                output_bound: self.output.times(u64::from(self.wanted.choices)),
-            },
-        })
+        Ok(self.call.ask(&self.wanted, self.output, amounts))
+    }
+
+    /// Looks up again what changed since the call was let in, and whether it still may be made.
+    async fn catch_up(&self, heard: Heard) -> Result<(), Fault> {
+        let Candidate { caller, target, endpoint, request, .. } = self.call;
+        let hearing = self.gateway.hear_again(&caller.run, caller.key.as_deref(), heard);
+        hearing.await.map_err(unavailable)?;
+        caller.check_key_names_run()?;
+        check_endpoint(endpoint, caller)?;
+        check_model(&request.model, target, caller)?;
+        self.gateway.reach_of(&caller.run).await?.access(target.provider).map(drop)
     }
 
     /// Looks up again what changed since the call was let in, and whether it still may be made.
@@ -276,12 +197,7 @@ impl Attempt<'_> {
             return false;
         }
         self.counted = true;
-        let Candidate { caller, target, request, client, betas, .. } = *self.call;
-        let prompt = Prompt { caller, target, request, client, betas };
-        let Some(bound) = self.gateway.counted_input(&prompt).await else { return false };
-        let smaller = bound < self.wanted.input;
-        self.wanted.input = self.wanted.input.min(bound);
-        smaller
+        self.gateway.count(self.call, &mut self.wanted).await
     }
 
     /// Does what the policy says after a budget refused.
@@ -316,28 +232,17 @@ impl Attempt<'_> {
 
     fn admitted(&self, grant: Grant, reserved: Amounts, turn: Arc<Turn>) -> Admitted {
         turn.step_out();
-        let target = self.call.target;
-        let choices = u64::from(self.wanted.choices);
-        self.call.caller.run.set_balance(*grant.balance());
+        let (call, wanted, output) = (self.call, &self.wanted, self.output);
+        call.caller.run.set_balance(*grant.balance());
         Admitted {
-            catalog: Arc::clone(self.call.catalog),
+            catalog: Arc::clone(call.catalog),
             grant,
             turn,
-            output: self.output,
-            caching: self.call.request.caching,
-            requested_model: self.requested_model(),
-            lowered: self.output < self.call.request.asked_output.unwrap_or(self.wanted.output),
-            terms: Terms {
-                reserved,
-                input_bound: self.wanted.input,
-                output_bound: self.output.times(choices),
-                context_window: target.most_input(self.call.request.shape),
-                output_maximum: target.max_output.times(choices),
-                // Messages may ask any model to think, and what is shown of that is a summary.
-                hidden_reasoning: target.hidden_reasoning
-                    || self.call.request.format == Format::Messages,
-                unknown_usage: self.gateway.policy.unknown_usage,
-            },
+            output,
+            caching: call.request.caching,
+            requested_model: call.requested_model(),
+            lowered: call.lowers(wanted, output),
+            terms: self.gateway.terms(call, wanted, output, reserved),
         }
     }
 
@@ -346,25 +251,6 @@ impl Attempt<'_> {
         let worst = self.wanted.amounts(self.wanted.smallest_output()).unwrap_or_default();
         refused.fault(&worst, only_reserved, self.call.caller)
     }
-}
-
-/// Refuses a call that may think more than its run or its model lets it answer, though it asked for
-/// enough: the provider would blame it for what it did not ask. A call that by itself asks for more
-/// thinking than output is the provider's to judge, who takes it if thinking goes on between tools.
-fn thinking_fits(request: &Request, output: Tokens) -> Result<(), Fault> {
-    let Some(thinking) = request.thinking.filter(|thinking| *thinking >= output) else {
-        return Ok(());
-    };
-    if request.asked_output.is_some_and(|asked| asked <= thinking) {
-        return Ok(());
-    }
-    Err(Fault::new(
-        Code::InvalidRequest,
-        format!(
-            "This call may have at most {output} output tokens, and its thinking alone may take \
-             {thinking}. Ask for less thinking."
-        ),
-    ))
 }
 
 /// The run, its organization or its key is changed faster than this gateway hears of it.

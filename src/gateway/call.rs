@@ -1,9 +1,12 @@
 //! An admitted call until its settlement. Whatever happens to its handler, its task or its client,
 //! it ends in exactly one place: [`OpenCall::finish`].
 
+mod again;
+
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{Catalog, Target};
@@ -19,9 +22,9 @@ use crate::ledger::queue::Turn;
 use crate::ledger::{Grant, Outcome};
 use crate::limits::gate::Entered;
 use crate::protocol::format::Format;
-use crate::protocol::request::TextCounter;
+use crate::protocol::request::{Request, TextCounter};
 use crate::protocol::translate::Translation;
-use crate::upstream::Access;
+use crate::upstream::{Access, Outbound};
 
 use super::admission::Admitted;
 use super::caller::Caller;
@@ -58,12 +61,11 @@ pub struct Failed {
     pub charge: Charge,
 }
 
-/// How the input of a call is counted when the provider did not say.
-pub struct InputCount {
-    /// The text, as it was sent.
-    pub text: TextCounter,
-    /// What is around it.
-    pub shape: InputShape,
+/// How the input of a call is counted when the provider did not say: the text, as it was sent, and
+/// what is around it.
+struct InputCount {
+    text: TextCounter,
+    shape: InputShape,
 }
 
 /// An admitted call: one attempt to have it answered, and then perhaps the next. Boxed wherever it
@@ -85,6 +87,8 @@ pub struct OpenCall {
     pub translation: Option<Translation>,
     /// Whether the usage in the answer tells its cost.
     pub tells_cost: bool,
+    /// Its output bound, if it was lowered.
+    pub lowered_output: Option<Tokens>,
     /// What cuts it.
     pub cut: CancellationToken,
     /// When it was admitted.
@@ -135,6 +139,7 @@ impl OpenCall {
             spoken,
             translation,
             tells_cost: false,
+            lowered_output: admitted.lowered.then_some(admitted.output),
             admitted: Instant::now(),
             id: grant.id(),
             attempt: grant.attempt(),
@@ -163,16 +168,27 @@ impl OpenCall {
         &self.gateway
     }
 
-    /// From now on something may have been bought. `input` is what an estimate would count, where
-    /// one is possible.
-    pub fn sending(&mut self, input: Option<InputCount>) {
-        self.sent = true;
-        self.input = input.map(Arc::new);
-    }
-
     /// The provider did not take the call: whatever happens now, this attempt bought nothing.
     pub fn refused(&mut self) {
         self.refused = true;
+    }
+
+    /// Writes the body for the call's provider. From now on something may have been bought.
+    pub(super) fn write(
+        &mut self,
+        request: Request,
+        output: Tokens,
+        betas: Option<HeaderValue>,
+    ) -> Outbound {
+        let (stream, shape, format) = (request.stream, request.shape, request.format);
+        let (model, provider) = (&self.target.upstream_model, self.target.provider);
+        let body = request.into_upstream(model, &provider.dialect, output);
+        // Only a stream can end in an estimate; no other call keeps its prompt.
+        let counts = stream && self.estimates();
+        self.input = counts.then(|| Arc::new(InputCount { text: body.counter, shape }));
+        self.sent = true;
+        let betas = betas.filter(|_| format == Format::Messages);
+        Outbound { format, body: body.bytes, stream, counts: false, betas }
     }
 
     /// A byte of the answer's body arrived.
@@ -199,7 +215,7 @@ impl OpenCall {
         move || {
             let count = target.tokenizer.counter();
             let Some(input) = input else { return Ending::Unknown };
-            let text = input.text.count(&count);
+            let text = input.text.count_normalized(target.tokenizer.normalizing(), &count);
             Ending::Seen {
                 input: input_bound(
                     text,

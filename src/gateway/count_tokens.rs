@@ -66,7 +66,7 @@ impl Gateway {
         check_endpoint(call.endpoint, caller)?;
         let reach = self.reach_of(&caller.run).await?;
         let target = self.route(&self.catalog(), &asked.0, caller, &reach)?;
-        let (request, _) = self.spoken(call, asked, &target, caller)?;
+        let (request, _) = self.spoken(call.always_show_usage, asked, &target, caller)?;
         let _entered = self.enter(caller, call.endpoint, || Tokens::ZERO, standing).await?;
         self.until_open(caller).await?;
         let betas = call.betas.as_ref();
@@ -76,7 +76,8 @@ impl Gateway {
             return self.ask_provider(&prompt, end).await.map(InputTokens::Counted);
         }
         let (shape, window) = (request.shape, target.most_input(request.shape));
-        let strict = input_bound(request.text_bytes, shape, &target.constants, window);
+        let text = request.text_bound(target.tokenizer.normalizing());
+        let strict = input_bound(text, shape, &target.constants, window);
         let counted = self.vocabulary_bound(&prompt).await;
         Ok(InputTokens::Bound(counted.map_or(strict, |counted| counted.min(strict))))
     }

@@ -58,7 +58,8 @@ impl Gateway {
         let place = Arc::clone(&self.counting).acquire_owned().await.ok()?;
         let counting = self.spawn_blocking(move || {
             let _held = (turn, place);
-            counter.count(counted.tokenizer.counter())
+            let tokenizer = &counted.tokenizer;
+            counter.count_normalized(tokenizer.normalizing(), tokenizer.counter())
         });
         let (text, shape) = (counting.await.ok()?, request.shape);
         Some(input_bound(text, shape, &target.constants, target.most_input(shape)))

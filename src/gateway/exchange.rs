@@ -11,6 +11,7 @@ use crate::upstream::{Client, Outbound};
 use super::attempt::{Missed, Missing, PATIENCE, attempt};
 use super::call::{Failed, OpenCall};
 use super::failure;
+use super::fallback::{Next, Onward};
 use super::relay::Relay;
 use super::retry::{Miss, dice};
 use super::whole::WholeAnswer;
@@ -43,8 +44,9 @@ impl Missing {
 pub async fn exchange(
     client: Client,
     mut call: Box<OpenCall>,
-    outbound: Outbound,
-    show_usage: bool,
+    mut outbound: Outbound,
+    mut show_usage: bool,
+    mut onward: Option<Box<Onward>>,
 ) -> Result<Answer, Failed> {
     let policy = call.gateway().policy;
     let began = Instant::now();
@@ -57,11 +59,17 @@ pub async fn exchange(
             Err(Missed::Passing(missing)) => missing,
         };
         let left = last.min(end).saturating_duration_since(Instant::now());
-        let Some(pause) = policy.retries.next(made, missing.miss, left, dice()) else {
-            return Err(give_up(missing, end).await);
-        };
-        made += 1;
-        call = again(missing, made, pause, end).await?;
+        match policy.retries.next(made, missing.miss, left, dice()) {
+            Some(pause) => {
+                made += 1;
+                call = again(missing, made, pause, end).await?;
+            }
+            None => {
+                made = 0;
+                let onward = onward.as_deref_mut();
+                (call, outbound, show_usage) = elsewhere(missing, onward, &client, end).await?;
+            }
+        }
     }
 }
 
@@ -113,17 +121,62 @@ async fn again(
     }
 }
 
+/// Goes on to the next provider, at once: there is nothing to wait for there. So a move asks for no
+/// time for retries to be left, only that the whole answer may still come. Each of a model's
+/// providers is moved to once at most.
+async fn elsewhere(
+    mut missing: Box<Missing>,
+    onward: Option<&mut Onward>,
+    client: &Client,
+    end: Instant,
+) -> Result<(Box<OpenCall>, Outbound, bool), Failed> {
+    let Some(onward) = onward else { return Err(give_up(missing, end).await) };
+    let gateway = Arc::clone(missing.call.gateway());
+    let cut = missing.call.cut.clone();
+    let next = tokio::select! {
+        biased;
+        () = cut.cancelled() => {
+            missing.fault = failure::cut(&gateway);
+            return Err(missing.give_up());
+        }
+        next = onward.next(&missing.call, client) => next,
+    };
+    let goes_on = !gateway.is_draining() && Instant::now() < end;
+    let Some(next) = next.filter(|_| goes_on) else { return Err(give_up(missing, end).await) };
+    let Missing { mut call, miss, fault, said } = *missing;
+    tell_move(&call, miss, &next);
+    let show_usage = next.shows_usage;
+    match call.move_to(*next, fault.code().status()).await {
+        Ok(outbound) => Ok((call, outbound, show_usage)),
+        Err(refusal) => {
+            let fault = match (refusal, said) {
+                (Some(refusal), _) => refusal,
+                (None, Some(said)) => said.fault(&gateway, end, PATIENCE).await,
+                (None, None) => fault,
+            };
+            Err(Failed { fault, charge: Charge::NOTHING })
+        }
+    }
+}
+
 fn tell_retry(call: &OpenCall, miss: Miss, made: u32, pause: Duration) {
     let provider = call.target.provider.name;
     metrics::counter!("rungate_upstream_retries_total", "provider" => provider).increment(1);
-    let status = match miss {
-        Miss::Unreachable => None,
-        Miss::Status(status, _) => Some(status.as_u16()),
-    };
+    let status = miss.status();
     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
     tracing::info!(
         request.id = %call.request_id, call.id = %call.id, provider, upstream.status = status,
         retry = made, pause_ms,
         "upstream.retried"
+    );
+}
+
+fn tell_move(call: &OpenCall, miss: Miss, next: &Next) {
+    let (from, to) = (call.target.provider.name, next.target.provider.name);
+    metrics::counter!("rungate_upstream_fallbacks_total", "from" => from, "to" => to).increment(1);
+    tracing::info!(
+        request.id = %call.request_id, call.id = %call.id, provider = from,
+        upstream.status = miss.status(), next.provider = to,
+        "upstream.fell_back"
     );
 }

@@ -20,12 +20,14 @@ use crate::protocol::style::Style;
 use crate::protocol::translate::forced::Way;
 use crate::protocol::translate::{ChatClient, Translated, Translation};
 
-use crate::upstream::{Client, Outbound};
+use crate::upstream::Client;
 
-use super::admission::{Admitted, Candidate};
-use super::call::{Failed, InputCount, OpenCall};
+use super::admission::Admitted;
+use super::call::{Failed, OpenCall};
 use super::caller::{Caller, Identity, Presented};
+use super::candidate::Candidate;
 use super::exchange::{Answer, exchange};
+use super::fallback::Onward;
 use super::route::check_endpoint;
 use super::streamed::{self, Streamed};
 use super::{Gateway, failure, unavailable};
@@ -90,6 +92,8 @@ struct LetIn {
     translation: Option<Translation>,
     /// Whether its client wants the cost in the usage.
     tells_cost: bool,
+    /// Where it goes on if its provider fails.
+    onward: Option<Box<Onward>>,
 }
 
 impl Gateway {
@@ -177,7 +181,9 @@ impl Gateway {
         let reach = self.reach_of(&caller.run).await?;
         let target = self.route(&catalog, &request, caller, &reach)?;
         let tells_cost = request.tells_cost || call.always_tell_cost;
-        let (request, translation) = self.spoken(call, (request, body), &target, caller)?;
+        let onward = Onward::of(call, (&request, &body), (&catalog, &target), caller);
+        let shows_usage = call.always_show_usage;
+        let (request, translation) = self.spoken(shows_usage, (request, body), &target, caller)?;
         let candidate = Candidate {
             caller,
             catalog: &catalog,
@@ -191,14 +197,14 @@ impl Gateway {
         let tokens = || self.worst_tokens(&candidate);
         let entered = self.enter(caller, call.endpoint, tokens, standing).await?;
         let admitted = self.admit(&candidate).await?;
-        Ok(LetIn { admitted, target, entered, request, translation, tells_cost })
+        Ok(LetIn { admitted, target, entered, request, translation, tells_cost, onward })
     }
 
     /// The request in the format that its target's provider is spoken to in, and what is between
-    /// that and the client's.
+    /// that and the client's. `shows_usage` says whether a stream shows its usage unasked.
     pub(super) fn spoken(
         &self,
-        call: &ModelCall<'_>,
+        shows_usage: bool,
         (request, body): (Request, Bytes),
         target: &Target,
         caller: &Caller,
@@ -231,7 +237,7 @@ impl Gateway {
         };
         let client = ChatClient {
             created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-            include_usage: request.include_usage || call.always_show_usage,
+            include_usage: request.include_usage || shows_usage,
             legacy_functions: false,
         };
         let formats = (asked, spoken);
@@ -252,7 +258,7 @@ impl Gateway {
         caller: Caller,
         standing: &mut Standing,
     ) -> Result<Reply, Failed> {
-        let LetIn { admitted, target, entered, request, translation, tells_cost } = let_in;
+        let LetIn { admitted, target, entered, request, translation, tells_cost, onward } = let_in;
         let output = admitted.output;
         standing.lowered_output = admitted.lowered.then_some(output);
         standing.served_model = Some(target.model.clone());
@@ -266,24 +272,24 @@ impl Gateway {
         let mut open = OpenCall::new(gateway, caller, named, formats, goes, admitted, entered);
         let show_usage = request.include_usage || call.always_show_usage;
         open.tells_cost = tells_cost;
-        let (stream, shape, format) = (request.stream, request.shape, request.format);
-        let body = request.into_upstream(&target.upstream_model, &target.provider.dialect, output);
-        // Only a stream can end in an estimate; no other call keeps its prompt.
-        let counts = stream && open.estimates();
-        open.sending(counts.then_some(InputCount { text: body.counter, shape }));
-        let betas = call.betas.clone().filter(|_| format == Format::Messages);
-        let outbound = Outbound { format, body: body.bytes, stream, counts: false, betas };
+        let stream = request.stream;
+        let outbound = open.write(request, output, call.betas.clone());
         // Boxed, because it is large and what is around it is kept until it ends.
-        let exchange = Box::pin(exchange(client.clone(), open, outbound, show_usage));
+        let exchange = Box::pin(exchange(client.clone(), open, outbound, show_usage, onward));
         if stream {
             let begun =
                 streamed::begin(exchange, self.policy.keep_alive, (call.request_id, call.format));
-            return Ok(Reply::Stream(Box::new(begun.await?)));
+            let begun = begun.await?;
+            if let Some(relay) = begun.relay() {
+                standing.lowered_output = relay.lowered_output;
+            }
+            return Ok(Reply::Stream(Box::new(begun)));
         }
         match exchange.await? {
             Answer::Stream(_) => Err(Failed { fault: failure::garbage(), charge: Charge::NOTHING }),
             Answer::Whole(whole) => {
                 standing.charge = Some(whole.charge);
+                standing.lowered_output = whole.lowered_output;
                 if whole.served_model.is_some() {
                     standing.served_model = whole.served_model;
                 }

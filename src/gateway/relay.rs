@@ -17,6 +17,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::domain::fault::Fault;
 use crate::domain::settlement::Ending;
+use crate::domain::usage::Tokens;
 use crate::protocol::stream::{StreamFault, StreamMeter};
 
 use super::body::{Incoming, Piece};
@@ -35,6 +36,8 @@ const LOOK_EVERY: u8 = 16;
 
 /// A metered stream of bytes for the client. It ends after an error event, if there is one.
 pub struct Relay {
+    /// The output bound of its call, if it was lowered.
+    pub lowered_output: Option<Tokens>,
     metered: Shared,
     out: VecDeque<Bytes>,
     watch: AbortHandle,
@@ -86,7 +89,7 @@ impl Relay {
         deadline: Instant,
     ) -> Self {
         let gateway = Arc::clone(call.gateway());
-        let token = call.cut.clone();
+        let (token, lowered_output) = (call.cut.clone(), call.lowered_output);
         let metered = Arc::new(Mutex::new(Some(Metered {
             incoming,
             meter: meter_of(&call, show_usage),
@@ -97,7 +100,7 @@ impl Relay {
             unlooked: 0,
         })));
         let watch = gateway.spawn(watch(Arc::downgrade(&metered), token, deadline));
-        Self { metered, out: VecDeque::new(), watch }
+        Self { lowered_output, metered, out: VecDeque::new(), watch }
     }
 }
 

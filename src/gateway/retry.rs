@@ -40,6 +40,14 @@ impl Miss {
         }
     }
 
+    /// What the provider answered with, if it did.
+    pub(super) fn status(self) -> Option<u16> {
+        match self {
+            Self::Unreachable => None,
+            Self::Status(status, _) => Some(status.as_u16()),
+        }
+    }
+
     /// What the provider asked to wait for.
     fn asked(self) -> Option<Duration> {
         match self {

@@ -101,21 +101,41 @@ impl Gateway {
                 return Err(reach.not_configured(provider));
             }
         };
-        fits(request.format, &target)?;
-        if request.choices > 1 && !target.provider.dialect.several_choices {
-            let says = format!("{} gives one answer to a call; leave out `n`.", target.model);
-            return Err(Fault::new(Code::ParameterNotAllowed, says).param("n"));
-        }
-        if request.shape.images > 0 && target.constants.per_image.is_none() {
-            return Err(Fault::new(
-                Code::ParameterNotAllowed,
-                format!("{} takes no images here: their cost is not bounded.", target.model),
-            )
-            .param("messages"));
-        }
+        takes(&target, request)?;
         allowed(&target)?;
         Ok(target)
     }
+}
+
+/// The targets of a model behind the one that a call for it goes to, in catalogue order; none for
+/// a name with a provider before it.
+pub(super) fn targets_after(
+    catalog: &Catalog,
+    name: &str,
+    target: &Arc<Target>,
+) -> Vec<Arc<Target>> {
+    let targets = catalog.model(name).map_or(&[][..], |model| &model.targets);
+    targets.iter().skip_while(|it| !Arc::ptr_eq(it, target)).skip(1).cloned().collect()
+}
+
+/// Whether a target can be asked what a request asks, as far as that depends on no field's value.
+///
+/// # Errors
+/// If it would have to be refused.
+pub(super) fn takes(target: &Target, request: &Request) -> Result<(), Fault> {
+    fits(request.format, target)?;
+    if request.choices > 1 && !target.provider.dialect.several_choices {
+        let says = format!("{} gives one answer to a call; leave out `n`.", target.model);
+        return Err(Fault::new(Code::ParameterNotAllowed, says).param("n"));
+    }
+    if request.shape.images > 0 && target.constants.per_image.is_none() {
+        return Err(Fault::new(
+            Code::ParameterNotAllowed,
+            format!("{} takes no images here: their cost is not bounded.", target.model),
+        )
+        .param("messages"));
+    }
+    Ok(())
 }
 
 /// Whether a run of these terms may use a target's model.
@@ -124,7 +144,7 @@ pub(super) fn allows(terms: &RunTerms, target: &Target) -> bool {
 }
 
 /// Whether the run's and the key's lists of models both name the target, where there are any.
-fn may_use(caller: &Caller, target: &Target) -> bool {
+pub(super) fn may_use(caller: &Caller, target: &Target) -> bool {
     let key = caller.key.as_ref().map(|key| key.heard());
     allows(&caller.run.terms, target)
         && key.is_none_or(|key| is_listed(key.terms.allowed_models.as_deref(), target))

@@ -94,6 +94,14 @@ fn relay(answered: Result<Answer, Failed>) -> Result<Box<Relay>, Failed> {
 }
 
 impl Streamed {
+    /// The answer, if it has begun.
+    pub(super) fn relay(&self) -> Option<&Relay> {
+        match &self.state {
+            State::Relaying(relay) => Some(relay),
+            State::Waiting(_) | State::Over => None,
+        }
+    }
+
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             match &mut self.state {

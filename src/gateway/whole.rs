@@ -36,6 +36,8 @@ pub struct WholeAnswer {
     pub charge: Charge,
     /// The model that answered.
     pub served_model: Option<String>,
+    /// Its output bound, if it was lowered.
+    pub lowered_output: Option<Tokens>,
 }
 
 /// How reading ended.
@@ -125,7 +127,7 @@ impl Reading {
         };
         let translated = call.translation.filter(|_| failure.is_none());
         let translated = translated.map(|translation| translation.answer(&bytes));
-        let tells_cost = call.tells_cost;
+        let (tells_cost, lowered_output) = (call.tells_cost, call.lowered_output);
         let charge = call.finish(ending, status, answer.served_model.as_deref());
         let (mut bytes, mut failure) = match translated {
             Some(Ok(translated)) => (translated.into(), None),
@@ -140,7 +142,10 @@ impl Reading {
         }
         match failure {
             Some(fault) => Err(Failed { fault, charge }),
-            None => Ok(WholeAnswer { bytes, charge, served_model: answer.served_model }),
+            None => {
+                let served_model = answer.served_model;
+                Ok(WholeAnswer { bytes, charge, served_model, lowered_output })
+            }
         }
     }
 }

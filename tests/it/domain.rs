@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod tables;
+mod normal;
 
 use proptest::prelude::*;
 use rungate::domain::bound::{BoundConstants, InputShape, input_bound};

@@ -8,3 +8,6 @@ mod believed;
 mod retries;
 mod retries_stopped;
 mod keep_alive;
+mod fallback_stage;
+mod fallback;
+mod fallback_formats;

@@ -122,6 +122,10 @@ pub(in crate::cli) struct Create {
     #[arg(long = "own-key", value_name = "PROVIDER=FILE", value_parser = own_key)]
     #[serde(rename = "providers", skip_serializing_if = "Vec::is_empty")]
     own_keys: Vec<OwnKey>,
+    /// A call whose provider fails goes on to the next one that serves its model
+    #[arg(long, conflicts_with = "provider")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    fallback: bool,
     /// Whether its limits are for all attempts or each [default: shared]
     #[arg(long, value_parser = attempt_budgets())]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -29,6 +29,7 @@ const RUN: &[&str] = &[
     "model_aliases",
     "forced_parameters",
     "provider",
+    "fallback",
     "attempt_budget",
     "own_providers",
     "expires_at",

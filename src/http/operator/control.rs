@@ -26,6 +26,7 @@ const MAX_BYTES: usize = 64 << 10;
 const ALIASES: &str = "model_aliases";
 const FORCED: &str = "forced_parameters";
 const PROVIDER: &str = "provider";
+const FALLBACK: &str = "fallback";
 const BUDGET: &str = "attempt_budget";
 
 static BUDGETS: [&str; 2] = [AttemptBudget::Shared.as_str(), AttemptBudget::PerAttempt.as_str()];
@@ -46,6 +47,13 @@ pub(super) const FORCED_PARAMETERS: Member = optional(
 /// Who serves the run.
 pub(super) const PROVIDER_PIN: Member =
     optional(PROVIDER, Kind::Provider, "The one provider that serves it.");
+/// Whether a call may move.
+pub(super) const PROVIDER_FALLBACK: Member = optional(
+    FALLBACK,
+    Kind::Flag,
+    "Whether a call whose provider fails goes on to the next one that serves its model; not beside \
+     `provider`.",
+);
 /// What its limits are for.
 pub(super) const ATTEMPT_BUDGET: Member = optional(
     BUDGET,
@@ -60,6 +68,11 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<RunControl, Fault> {
         let known: Vec<&str> = providers::REGISTRY.iter().map(|known| known.name).collect();
         return Err(fields.wrong(PROVIDER, format!("must be one of {}", known.join(", "))));
     }
+    let fallback = fields.flag(FALLBACK)?.unwrap_or(false);
+    if fallback && provider.is_some() {
+        let says = "cannot stand beside provider, which pins the run to one; give one of them";
+        return Err(fields.wrong(FALLBACK, says));
+    }
     let attempt_budget = match fields.text(BUDGET)? {
         None => AttemptBudget::default(),
         Some(word) => AttemptBudget::parse(&word)
@@ -70,6 +83,7 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<RunControl, Fault> {
         forced_parameters: read_forced(fields)?,
         provider,
         own_providers: Vec::new(),
+        fallback,
         attempt_budget,
     })
 }
@@ -134,6 +148,8 @@ pub(super) struct Canonical<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     provider: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    fallback: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     attempt_budget: Option<AttemptBudget>,
 }
 
@@ -144,6 +160,7 @@ pub(super) fn canonical(control: &RunControl) -> Canonical<'_> {
         model_aliases: &control.model_aliases,
         forced_parameters: forced.map(|object| metadata::canonical(object.get())),
         provider: control.provider.as_deref(),
+        fallback: control.fallback.then_some(true),
         attempt_budget: Some(control.attempt_budget)
             .filter(|budget| *budget != AttemptBudget::Shared),
     }

@@ -50,6 +50,7 @@ pub(super) static FIELDS: &[Member] = &[
     control::MODEL_ALIASES,
     control::FORCED_PARAMETERS,
     control::PROVIDER_PIN,
+    control::PROVIDER_FALLBACK,
     control::ATTEMPT_BUDGET,
     run_providers::PROVIDERS,
     optional("token_limit", Kind::Count(TOKEN_LIMIT), "Most tokens over its lifetime."),

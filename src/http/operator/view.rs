@@ -43,6 +43,8 @@ pub(super) struct RunView {
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     forced_parameters: Option<Box<RawValue>>,
     provider: Option<String>,
+    /// Whether a call whose provider fails goes on to the next one that serves its model.
+    fallback: bool,
     /// Whether the limits above and what is spent are for all attempts or the current one.
     attempt_budget: AttemptBudget,
     /// The providers that it brought keys of its own for, which are never shown.
@@ -80,6 +82,7 @@ impl RunView {
             forced_parameters: control::object(&terms.control.forced_parameters),
             model_aliases: Some(terms.control.model_aliases).filter(|all| !all.is_empty()),
             provider: terms.control.provider,
+            fallback: terms.control.fallback,
             attempt_budget: terms.control.attempt_budget,
             own_providers: (!terms.control.own_providers.is_empty())
                 .then_some(terms.control.own_providers),

@@ -298,6 +298,7 @@ fn read_control(row: &PgRow) -> Result<RunControl, sqlx::Error> {
         forced_parameters: forced.into_iter().map(raw).collect(),
         provider: row.try_get(21)?,
         own_providers: row.try_get::<Option<Vec<String>>, _>(23)?.unwrap_or_default(),
+        fallback: row.try_get(24)?,
         attempt_budget: AttemptBudget::parse(word).ok_or_else(|| unreadable("attempt_budget"))?,
     })
 }

@@ -91,6 +91,7 @@ async fn insert(
         .bind(control.provider.as_deref())
         .bind(control.attempt_budget.as_str())
         .bind((!control.own_providers.is_empty()).then_some(&control.own_providers))
+        .bind(control.fallback)
         .execute(&mut *connection)
         .await?;
     if inserted.rows_affected() == 0 {

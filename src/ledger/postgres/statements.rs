@@ -63,7 +63,7 @@ pub const FIND_BY_ID: &str = concat!(
     "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at, ",
     "r.version, coalesce(r.expires_at <= clock_timestamp(), false), ",
     "r.model_aliases::text, r.forced_parameters::text, r.provider, r.attempt_budget, ",
-    "r.own_providers ",
+    "r.own_providers, r.fallback ",
     "FROM runs r WHERE r.id = $1"
 );
 
@@ -74,7 +74,7 @@ pub const FIND_MANY: &str = concat!(
     "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at, ",
     "r.version, coalesce(r.expires_at <= clock_timestamp(), false), ",
     "r.model_aliases::text, r.forced_parameters::text, r.provider, r.attempt_budget, ",
-    "r.own_providers ",
+    "r.own_providers, r.fallback ",
     "FROM runs r WHERE r.id = ANY ($1)"
 );
 
@@ -85,7 +85,7 @@ pub const FIND_BY_TOKEN: &str = concat!(
     "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at, ",
     "r.version, coalesce(r.expires_at <= clock_timestamp(), false), ",
     "r.model_aliases::text, r.forced_parameters::text, r.provider, r.attempt_budget, ",
-    "r.own_providers ",
+    "r.own_providers, r.fallback ",
     "FROM runs r WHERE r.token_hash = $1"
 );
 
@@ -96,7 +96,7 @@ pub const LIST: &str = concat!(
     "r.require_token, r.expires_at, r.metadata::text, r.close_reason, r.created_at, r.closed_at, ",
     "r.version, coalesce(r.expires_at <= clock_timestamp(), false), ",
     "r.model_aliases::text, r.forced_parameters::text, r.provider, r.attempt_budget, ",
-    "r.own_providers ",
+    "r.own_providers, r.fallback ",
     "FROM runs r WHERE ($1::text IS NULL OR r.state = $1) AND ($2::uuid IS NULL OR ",
     "(r.created_at, r.id) > (SELECT a.created_at, a.id FROM runs a WHERE a.id = $2)) ",
     "AND ($4::uuid IS NULL OR r.organization_id = $4) ORDER BY r.created_at, r.id LIMIT $3"
@@ -141,7 +141,7 @@ pub const CALLS: &str = "SELECT id, request_id, attempt, model, provider, endpoi
 pub const INSERT_RUN: &str = "INSERT INTO runs (organization_id, id, state, token_hash, \
     allowed_models, max_concurrency, requests_per_minute, max_output_tokens_per_call, on_cap, \
     require_token, expires_at, metadata, fingerprint, closed_at, cut, model_aliases, \
-    forced_parameters, provider, attempt_budget, own_providers) \
+    forced_parameters, provider, attempt_budget, own_providers, fallback) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::jsonb, $13, \
         CASE WHEN $14 THEN clock_timestamp() END, $15, $16::jsonb, $17::jsonb, $18, $19, $20) \
     ON CONFLICT DO NOTHING";

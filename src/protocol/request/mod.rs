@@ -26,6 +26,7 @@ use super::messages;
 use crate::domain::bound::InputShape;
 use crate::domain::fault::Fault;
 use crate::domain::id::RunId;
+use crate::domain::normal::Normalizing;
 use crate::domain::price::Caching;
 use crate::domain::usage::Tokens;
 use crate::providers::Dialect;
@@ -59,8 +60,8 @@ pub struct Request {
     pub asked_output: Option<Tokens>,
     /// What the input is made of.
     pub shape: InputShape,
-    /// A strict bound on the input's text, in tokens: the bytes of all raw JSON that becomes input,
-    /// without the data of images, which `shape` counts.
+    /// The bytes of all raw JSON that becomes input, without the data of images, which `shape`
+    /// counts. They bound its tokens where nothing is normalised: see [`Self::text_bound`].
     pub text_bytes: Tokens,
     /// What of it may be written to a cache.
     pub caching: Caching,
@@ -139,9 +140,17 @@ impl Request {
         self.tag = hash.get(..TAG_BYTES).map(hex::encode);
     }
 
-    /// The input's text in tokens; see [`TextCounter::count`].
+    /// The input's text in tokens where nothing is normalised; see [`TextCounter::count`].
     pub fn count_text(&self, count: impl Fn(&str) -> u64) -> Tokens {
         self.counter().count(count)
+    }
+
+    /// A strict bound on the input's text, in tokens, for a model that normalises it so.
+    pub fn text_bound(&self, normalizing: Normalizing) -> Tokens {
+        match normalizing {
+            Normalizing::Not => self.text_bytes,
+            _ => self.text_bytes.plus(self.counter().all_growth(normalizing)),
+        }
     }
 
     /// A handle for counting elsewhere. While it lives, [`Self::into_upstream`] has to copy.

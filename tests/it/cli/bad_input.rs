@@ -29,7 +29,7 @@ const OF_A_RUN: [&str; 9] = [
 const OTHERS: [&str; 4] = ["runs create --cost-limit 1", "runs list", "models", "usage"];
 
 /// Commands that make no sense, and what is said of them.
-const WRONG: [(&str, &str); 16] = [
+const WRONG: [(&str, &str); 17] = [
     (
         "rusn list",
         "unrecognized subcommand 'rusn'; a similar subcommand exists: 'runs'; see `rungate --help`",
@@ -53,6 +53,10 @@ const WRONG: [(&str, &str); 16] = [
     (
         "runs create --cost-limit 1 --on-cap clmp",
         "invalid value 'clmp' for '--on-cap <ON_CAP>' [possible values: clamp, refuse]; a similar value exists: 'clamp'; see `rungate runs create --help`",
+    ),
+    (
+        "runs create --cost-limit 1 --fallback --provider openai",
+        "the argument '--fallback' cannot be used with '--provider <PROVIDER>'; see `rungate runs create --help`",
     ),
     (
         "runs list --limit 0",

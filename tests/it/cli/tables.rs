@@ -81,6 +81,7 @@ async fn a_run_and_its_bill_show_the_models_with_their_sums() {
     settlement       provisional
     on cap           clamp
     require token    false
+    fallback         false
     attempt budget   shared
     created at       (time)
     metadata         {}
@@ -153,7 +154,10 @@ async fn json_is_the_answer_as_it_came() {
         let text = answer.text().await.unwrap();
         assert_eq!(shell.types(&command).await.ok(), format!("{text}\n"), "{command}");
     }
+    let moving = shell.types("runs create --cost-limit 1 --fallback --json").await.json();
+    assert_eq!((&moving["fallback"], &moving["provider"]), (&json!(true), &json!(null)));
     let made = shell.types("runs create --cost-limit 0.10 --json").await.json();
+    assert_eq!(made["fallback"], false);
     assert_eq!(made["cost_limit_usd"], "0.10");
     let (id, token) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
     let rotated = shell.types(&format!("runs token {id} --json")).await.json();

@@ -30,11 +30,27 @@ async fn what_is_decided_is_shown_and_a_part_of_what_was_registered() {
         let refused = app.ask("POST /runs", &other.to_string()).await.of(409);
         assert_eq!(refused["error"]["code"], "run_conflict", "{name}");
     }
+    let moving = fields.clone();
+    let (mut moving, mut staying) = (moving, fields);
+    for (body, id) in [
+        (&mut moving, "0f8fad5b-d9cb-469f-a165-708677289510"),
+        (&mut staying, "0f8fad5b-d9cb-469f-a165-708677289511"),
+    ] {
+        body["id"] = json!(id);
+        body.as_object_mut().unwrap().remove("provider");
+    }
+    moving["fallback"] = json!(true);
+    assert_eq!(app.register(&moving.to_string()).await["fallback"], true);
+    assert_eq!(app.ask("POST /runs", &moving.to_string()).await.of(200)["fallback"], true);
+    moving["fallback"] = json!(false);
+    app.ask("POST /runs", &moving.to_string()).await.of(409);
+    assert_eq!(app.register(&staying.to_string()).await["fallback"], false);
     // Said or not, the defaults are the same registration.
     let plain = r#"{"id":"0f8fad5b-d9cb-469f-a165-70867728950f","cost_limit_usd":1}"#;
     app.register(plain).await;
     let said = r#"{"id":"0f8fad5b-d9cb-469f-a165-70867728950f","cost_limit_usd":1,
-        "model_aliases":{},"forced_parameters":null,"provider":null,"attempt_budget":"shared"}"#;
+        "model_aliases":{},"forced_parameters":null,"provider":null,"attempt_budget":"shared",
+        "fallback":false}"#;
     app.ask("POST /runs", said).await.of(200);
 }
 
@@ -85,6 +101,12 @@ async fn what_cannot_be_decided_is_refused_by_name() {
             "provider",
             "must be one of openai, anthropic, mistral, azure_openai, groq, deepseek, chutes, \
              openrouter, targon",
+        ),
+        (r#""fallback":"yes""#, "fallback", "must be true or false"),
+        (
+            r#""fallback":true,"provider":"openai""#,
+            "fallback",
+            "cannot stand beside provider, which pins the run to one; give one of them",
         ),
         (r#""attempt_budget":"none""#, "attempt_budget", "must be \"shared\" or \"per_attempt\""),
     ] {

@@ -24,8 +24,9 @@ async fn a_new_run_is_answered_in_full_with_its_token_once() {
         "token_limit": null, "call_limit": null, "max_concurrency": null,
         "requests_per_minute": null, "max_output_tokens_per_call": null, "on_cap": "clamp",
         "require_token": false, "model_aliases": null, "forced_parameters": null,
-        "provider": null, "attempt_budget": "shared", "own_providers": null, "expires_at": null,
-        "metadata": {"task": 7}, "close_reason": null, "created_at": null, "closed_at": null,
+        "provider": null, "fallback": false, "attempt_budget": "shared", "own_providers": null,
+        "expires_at": null, "metadata": {"task": 7}, "close_reason": null, "created_at": null,
+        "closed_at": null,
     });
     assert_eq!(run, whole);
     let shown = app.ask(&format!("GET /runs/{ID}"), "").await.of(200);

@@ -200,6 +200,43 @@ output = "2"
 bound = { per_request = 64, per_message = 16, per_tool = 64 }
 "#;
 
+/// A character of 3 bytes that a tokeniser with NFKC reads as 33.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_counts_as_what_its_model_reads_after_it_is_normalised() {
+    let folder = tempfile::tempdir().unwrap();
+    let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tokenizers/tiny.json");
+    let tiny = std::fs::read_to_string(tiny).unwrap();
+    let path = folder.path().join("models.toml");
+    let text = "\u{fdfa}".repeat(100);
+    let normalizers = [
+        (r#""normalizer": null"#, 64 + 16 + 300),
+        (r#""normalizer": {"type": "NFKC"}"#, 64 + 16 + 3300),
+    ];
+    for (normalizer, expected) in normalizers {
+        let file = tiny.replace(r#""normalizer": null"#, normalizer);
+        std::fs::write(folder.path().join("tiny.json"), file).unwrap();
+        let bytes = WITH_FILE
+            .replace("acme/words", "acme/bytes")
+            .replace("tokenizer_file = \"tiny.json\"", "tokenizer = \"bytes\"");
+        std::fs::write(&path, format!("{WITH_FILE}{bytes}")).unwrap();
+        let stage = Stage::simulated(&[("MODELS_FILE", path.to_str().unwrap())]).await;
+        let run = stage.run(json!({})).await;
+        let count = async |body: &Value| {
+            let told = post(&stage, &run, "/v1/messages/count_tokens", body).await;
+            told.json()["input_tokens"].as_u64().unwrap()
+        };
+        assert_eq!(count(&ask_of("acme/words", &text)).await, expected, "{normalizer}");
+        assert_eq!(count(&ask_of("acme/bytes", &text)).await, 64 + 16 + 3300);
+        let cap = Decimal::new(64 + 16 + 3300 + 2 * 50, 6);
+        let poor = capped(&stage, cap - Decimal::new(3, 6)).await;
+        let answer = stage.client().ask(&poor, &ask_of("acme/bytes", &text)).await;
+        assert_eq!(answer.code(), "cost_limit_exceeded", "{answer:?}");
+        let rich = capped(&stage, cap).await;
+        assert_eq!(stage.client().ask(&rich, &ask_of("acme/bytes", &text)).await.status, 200);
+        stage.end().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_fits_by_the_operators_vocabulary_is_served() {
     const MODEL: &str = "acme/words";

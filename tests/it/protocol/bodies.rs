@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use rungate::domain::normal::Normalizing;
 use rungate::domain::usage::Tokens;
 use rungate::protocol::chat::TABLE;
 use rungate::protocol::format::Format;
@@ -200,6 +201,29 @@ fn everything_that_becomes_input_is_within_the_strict_bound() {
         let text = accept(&with(member)).text_bytes;
         assert!(text >= Tokens::new(8), "{member}: {text}");
     }
+}
+
+#[test]
+fn text_that_is_normalised_is_within_the_strict_bound_too() {
+    // 3 bytes, or 6 as an escape, that are 33 in NFKC.
+    let bound = |body: &str| accept(body).text_bound(Normalizing::Composing);
+    for text in ["\u{fdfa}", r"\ufdfa"] {
+        let content = message(&format!(r#""content":"{text}""#));
+        assert_eq!(accept(&content).text_bytes, Tokens::new(text.len() as u64 + 2));
+        assert_eq!(bound(&content), Tokens::new(33), "{text}");
+        let parts = part(&format!(r#"{{"type":"text","text":"{text}"}}"#));
+        assert_eq!(bound(&parts), Tokens::new(33), "{text}");
+        let tool = with(&format!(r#""tools":[{{"type":"custom","custom":{{"name":"{text}"}}}}]"#));
+        let grown = Tokens::new(33 - text.len() as u64);
+        assert_eq!(bound(&tool), accept(&tool).text_bytes.plus(grown), "{text}");
+    }
+    // A provider may well read the JSON within the string.
+    let arguments = r#""{\"a\":\"\\ufdfa\"}""#;
+    let called = format!(r#""tool_calls":[{{"function":{{"name":"f","arguments":{arguments}}}}}]"#);
+    let called = message(&called);
+    assert_eq!(bound(&called), accept(&called).text_bytes.plus(Tokens::new(27)));
+    let plain = message(r#""content":"naïve, 한국어, がぎぐ, \u00e9 and \n""#);
+    assert_eq!(bound(&plain), accept(&plain).text_bytes);
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! An organization that is bound to the EU reaches only what is attested to be there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rungate::domain::id::OrganizationId;
 use rungate::domain::organization::SettingsPatch;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
-use super::stage::{ANSWER, bind, gateway, openai, organization, put, run};
+use super::stage::{ANSWER, bind, gateway, moving_run, openai, organization, put, run};
 use crate::support::client::{Client, Run, prompt};
 use crate::support::gateway::TestGateway;
 use crate::support::postgres::database;
@@ -129,6 +131,48 @@ async fn an_attempt_is_not_made_again_where_its_organization_may_not_go_any_more
     assert!(provider.seen().len() < 10, "the attempts ended before their number did");
     let usage = client.settled(&tenant).await;
     assert_eq!((&usage["spent_usd"], &usage["reserved_usd"]), (&json!("0"), &json!("0")));
+    gateway.stop().await;
+}
+
+/// A call whose provider fails goes on to one that is attested when that happens, or to none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_goes_on_only_where_its_organization_may_go_at_that_moment() {
+    let busy = response("503 Service Unavailable", "application/json", "{}");
+    let gate = Arc::new(Semaphore::new(0));
+    let first = ScriptedProvider::gated(busy, Arc::clone(&gate)).await;
+    let second = ScriptedProvider::json(ANSWER).await;
+    let gateway = gateway(&database().await, &[("UPSTREAM_RETRIES", "0")]).await;
+    let (client, org) = (gateway.client.clone(), organization(&gateway).await);
+    let tenant = moving_run(gateway.running.gateway.ledger.as_ref(), org).await;
+    let patch = SettingsPatch { eu_only: Some(true), ..SettingsPatch::default() };
+    gateway.running.gateway.put_settings(org, patch).await.unwrap();
+    put(&client, org, &openai(&first, "tenants-key")).await;
+    put(&client, org, &json!({"provider": "openai", "eu_endpoint": true})).await;
+    let azure = json!({"provider": "azure_openai", "api_key": "k", "base_url": second.base_url()});
+    put(&client, org, &azure).await;
+    let mut expected = 0;
+    // Whether the second is attested when the call begins, and when its provider fails.
+    for (begins, fails) in [(false, false), (true, true), (true, false), (false, true)] {
+        let attest = |attested: bool| {
+            let attested = json!({"provider": "azure_openai", "eu_endpoint": attested});
+            let client = client.clone();
+            async move { put(&client, org, &attested).await }
+        };
+        attest(begins).await;
+        let before = first.seen().len();
+        let (asking, asks) = (client.clone(), tenant.clone());
+        let call = tokio::spawn(async move { asking.ask(&asks, &prompt("Hi")).await });
+        while first.seen().len() == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        attest(fails).await;
+        gate.add_permits(1);
+        let answer = call.await.unwrap();
+        expected += usize::from(fails);
+        assert_eq!(answer.status, if fails { 200 } else { 502 }, "{begins} {fails}: {answer:?}");
+        assert_eq!(second.seen().len(), expected, "{begins} {fails}");
+    }
+    assert_eq!(client.settled(&tenant).await["reserved_usd"], "0");
     gateway.stop().await;
 }
 

@@ -51,10 +51,20 @@ pub(super) async fn bind(gateway: &TestGateway, organization: OrganizationId, eu
 
 /// A running run of an organization.
 pub(super) async fn run(ledger: &dyn Ledger, organization: OrganizationId) -> Run {
+    run_of(ledger, organization, false).await
+}
+
+/// The same, whose calls may go on to other providers.
+pub(super) async fn moving_run(ledger: &dyn Ledger, organization: OrganizationId) -> Run {
+    run_of(ledger, organization, true).await
+}
+
+async fn run_of(ledger: &dyn Ledger, organization: OrganizationId, fallback: bool) -> Run {
     let mut wanted = registration("1");
     wanted.id = RunId::random();
     wanted.terms.organization = organization;
     wanted.terms.allowed_models = None;
+    wanted.terms.control.fallback = fallback;
     let (id, token) = (wanted.id.to_string(), NewRunToken::generate().unwrap());
     ledger.register(vec![(wanted, token.hash)]).await.unwrap();
     Run { id, token: token.secret.expose_secret().to_owned() }

@@ -136,10 +136,12 @@ impl World {
         let pair = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
         let aliases = [BTreeMap::new(), pair("tiny \" \u{e9}", "small")];
         let forced = [BTreeMap::new(), pair("temperature", "0.5"), pair("effort", "\"low\"")];
+        let provider = self.random.one_in(2).then(|| "openai".to_owned());
         RunControl {
             model_aliases: aliases[self.random.index(2)].clone(),
             forced_parameters: forced[self.random.index(3)].clone(),
-            provider: self.random.one_in(2).then(|| "openai".to_owned()),
+            fallback: provider.is_none() && self.random.one_in(2),
+            provider,
             own_providers: Vec::new(),
             attempt_budget: AttemptBudget::ALL[1 - usize::from(self.random.one_in(4))],
         }

@@ -7,6 +7,7 @@ pub mod id;
 pub mod money;
 pub mod usage;
 pub mod price;
+pub mod tier;
 pub mod bound;
 pub mod budget;
 pub mod key;

@@ -15,6 +15,7 @@ use crate::domain::policy::{Step, Wanted};
 use crate::domain::price::Caching;
 use crate::domain::reservation::{Ask, CallFacts, Refusal};
 use crate::domain::settlement::Terms;
+use crate::domain::tier::ServiceTier;
 use crate::domain::usage::Tokens;
 use crate::ledger::queue::Turn;
 use crate::ledger::{Grant, LedgerError};
@@ -69,6 +70,8 @@ pub struct Admitted {
     pub terms: Terms,
     /// What of it may be written to a cache.
     pub caching: Caching,
+    /// The service tier that it asks for.
+    pub tier: ServiceTier,
     /// What the client calls the model, unless that is its name in the catalogue.
     pub requested_model: Option<String>,
     /// Its place in the order of arrival, where nobody waits for it any more.
@@ -125,7 +128,7 @@ impl Gateway {
     fn wanted(&self, call: &Candidate<'_>) -> Wanted {
         let Candidate { caller, target, request, .. } = call;
         Wanted {
-            prices: target.prices.with_caching(request.caching),
+            prices: target.prices_asked(request.tier).with_caching(request.caching),
             input: input_bound(
                 request.text_bytes,
                 request.shape,
@@ -310,6 +313,7 @@ impl Attempt<'_> {
             turn,
             output: self.output,
             caching: self.call.request.caching,
+            tier: self.call.request.tier,
             requested_model: self.requested_model(),
             lowered: self.output < self.call.request.asked_output.unwrap_or(self.wanted.output),
             terms: Terms {

@@ -26,7 +26,7 @@ use super::admission::{Admitted, Candidate};
 use super::call::{Failed, InputCount, OpenCall};
 use super::caller::{Caller, Identity, Presented};
 use super::exchange::{Answer, exchange};
-use super::route::check_endpoint;
+use super::route::{check_endpoint, tier_of};
 use super::streamed::{self, Streamed};
 use super::{Gateway, failure, unavailable};
 
@@ -194,9 +194,21 @@ impl Gateway {
         Ok(LetIn { admitted, target, entered, request, translation, tells_cost })
     }
 
-    /// The request in the format that its target's provider is spoken to in, and what is between
-    /// that and the client's.
+    /// The request in the format that its target's provider is spoken to in, asking for the tier
+    /// that its organization has there, and what is between that and the client's.
     pub(super) fn spoken(
+        &self,
+        call: &ModelCall<'_>,
+        asked: (Request, Bytes),
+        target: &Target,
+        caller: &Caller,
+    ) -> Result<(Request, Option<Translation>), Fault> {
+        let (mut request, translation) = self.translated(call, asked, target, caller)?;
+        request.tier = tier_of(caller, target, request.format);
+        Ok((request, translation))
+    }
+
+    fn translated(
         &self,
         call: &ModelCall<'_>,
         (request, body): (Request, Bytes),

@@ -151,7 +151,7 @@ fn prices(criterion: &mut Criterion) {
             let input = input_bound(request.text_bytes, request.shape, &target.constants, window);
             let output = output_bound(request.asked_output, &limits);
             let wanted = Wanted {
-                prices: target.prices,
+                prices: target.prices.into(),
                 input,
                 output,
                 choices: request.choices,

@@ -132,6 +132,9 @@ pub enum Problem {
     /// A provider that does not count for its clients.
     #[error("`tokenizer` = \"anthropic\": `{0}` has no endpoint that counts tokens")]
     DoesNotCount(&'static str),
+    /// Prices of tiers that are never asked for.
+    #[error("`tiers`: `{0}` is asked for no service tier, so nobody is charged at their prices")]
+    NoTiers(&'static str),
     /// A key that says something about output, in the row of a model that has none.
     #[error("`{key}` is not for embeddings: they have no output tokens")]
     NotOfEmbeddings {

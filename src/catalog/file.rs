@@ -12,12 +12,13 @@ use super::vocabulary::Vocabularies;
 use super::{Kind, Target};
 use crate::domain::bound::BoundConstants;
 use crate::domain::price::{ClassPrices, LongContext, Prices, UsdPerMillionTokens};
+use crate::domain::tier::{OtherTiers, ServiceTier};
 use crate::domain::usage::Tokens;
 use crate::protocol::translate::Thinking;
 use crate::providers::{self, Format, Provider};
 
 const FILE_KEYS: [&str; 1] = ["models"];
-const ROW_KEYS: [&str; 18] = [
+const ROW_KEYS: [&str; 19] = [
     "name",
     "provider",
     "upstream_model",
@@ -35,15 +36,25 @@ const ROW_KEYS: [&str; 18] = [
     "cache_write_1h",
     "output",
     "long_context",
+    "tiers",
     "bound",
 ];
 const LONG_CONTEXT_KEYS: [&str; 6] =
     ["above", "input", "cached_input", "cache_write", "cache_write_1h", "output"];
+/// What a service tier may say: prices as they stand in a row.
+const TIER_KEYS: [&str; 6] =
+    ["input", "cached_input", "cache_write", "cache_write_1h", "output", "long_context"];
 const BOUND_KEYS: [&str; 4] = ["per_request", "per_message", "per_tool", "per_image"];
 
 /// What only a model that answers in tokens can have.
-const CHAT_KEYS: [&str; 5] =
-    ["max_output_tokens", "hidden_reasoning", "thinking", "output", "long_context"];
+const CHAT_KEYS: [&str; 6] =
+    ["max_output_tokens", "hidden_reasoning", "thinking", "output", "long_context", "tiers"];
+
+/// The service tiers that a row may have prices of, and the paths to those in messages.
+const TIERS: [(&str, &str, &str); 2] = [
+    (ServiceTier::Flex.as_str(), "tiers.flex.", "tiers.flex.long_context."),
+    (ServiceTier::Priority.as_str(), "tiers.priority.", "tiers.priority.long_context."),
+];
 
 const KINDS: [Kind; 2] = [Kind::Chat, Kind::Embedding];
 const TOKENIZERS: [Counting; 4] = [
@@ -156,7 +167,8 @@ impl<'a> Fields<'a> {
             hidden_reasoning: self.flag("hidden_reasoning")?,
             thinking: self.thinking()?,
             example_price: self.flag("example_price")?,
-            prices: Prices { base: self.class_prices(kind)?, long_context: self.long_context()? },
+            prices: self.prices(kind, "long_context.")?,
+            tiers: self.tiers(provider)?,
             constants: self.constants()?,
         })
     }
@@ -244,8 +256,36 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn long_context(&self) -> Result<Option<LongContext>, CatalogError> {
-        let Some(tier) = self.table("long_context", "long_context.")? else { return Ok(None) };
+    /// The prices of a row or of one of its tiers, whose long requests stand at a path.
+    fn prices(&self, kind: Kind, long: &'static str) -> Result<Prices, CatalogError> {
+        Ok(Prices { base: self.class_prices(kind)?, long_context: self.long_context(long)? })
+    }
+
+    /// The prices of other service tiers. A provider that is not asked for one has none: nobody
+    /// would ever be charged at them.
+    fn tiers(&self, provider: &Provider) -> Result<OtherTiers, CatalogError> {
+        let Some(tiers) = self.table("tiers", "tiers.")? else { return Ok(OtherTiers::default()) };
+        if !provider.dialect.service_tier {
+            return Err(self.fault_at("tiers", Problem::NoTiers(provider.name)));
+        }
+        tiers.only(&TIERS.map(|(key, ..)| key))?;
+        let [flex, priority] = TIERS.map(|(key, path, long)| {
+            let Some(tier) = tiers.table(key, path)? else { return Ok(None) };
+            tier.only(&TIER_KEYS)?;
+            let prices = tier.prices(Kind::Chat, long)?;
+            // Long requests would be charged as if they were short.
+            if self.get("long_context").is_some() && prices.long_context.is_none() {
+                let what = "the row has other prices for long requests";
+                let problem = Problem::Missing { key: tier.key("long_context"), what };
+                return Err(tier.fault(&tier.at, problem));
+            }
+            Ok(Some(prices))
+        });
+        Ok(OtherTiers { flex: flex?, priority: priority? })
+    }
+
+    fn long_context(&self, path: &'static str) -> Result<Option<LongContext>, CatalogError> {
+        let Some(tier) = self.table("long_context", path)? else { return Ok(None) };
         tier.only(&LONG_CONTEXT_KEYS)?;
         let above = tier.tokens("above", 0)?;
         let above = tier.required("above", above, "dearer are requests with more input tokens")?;

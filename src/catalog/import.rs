@@ -20,8 +20,16 @@ const HEAD: &str = "\
 /// How the members of a row follow each other; others stand between these.
 const FIRST: [&str; 6] =
     ["name", "provider", "upstream_model", "kind", "context_window", "max_output_tokens"];
-const LAST: [&str; 7] =
-    ["input", "cached_input", "cache_write", "cache_write_1h", "output", "long_context", BOUND];
+const LAST: [&str; 8] = [
+    "input",
+    "cached_input",
+    "cache_write",
+    "cache_write_1h",
+    "output",
+    "long_context",
+    "tiers",
+    BOUND,
+];
 
 /// Constants of a provider that no row is known of: several times what role and wrapping take.
 const UNKNOWN: [(&str, i64); 3] = [("per_request", 1024), ("per_message", 16), ("per_tool", 64)];

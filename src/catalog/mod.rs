@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::bound::{BoundConstants, InputShape};
 use crate::domain::price::Prices;
+use crate::domain::tier::{AskedPrices, OtherTiers, ServiceTier};
 use crate::domain::usage::Tokens;
 use crate::protocol::translate::Thinking;
 use crate::providers::{self, Provider};
@@ -97,6 +98,8 @@ pub struct Target {
     pub kind: Kind,
     /// What it costs.
     pub prices: Prices,
+    /// What it costs in other service tiers.
+    pub tiers: OtherTiers,
     /// The most input tokens of one request; of a model for embeddings, of one of its inputs.
     pub context_window: Tokens,
     /// The most output tokens of one choice, reasoning included; none of an embedding.
@@ -119,6 +122,23 @@ impl Target {
         match self.kind {
             Kind::Chat => self.context_window,
             Kind::Embedding => self.context_window.times(u64::from(shape.messages)),
+        }
+    }
+
+    /// What it costs in a tier, if that is known.
+    pub const fn prices_in(&self, tier: ServiceTier) -> Option<&Prices> {
+        match tier {
+            ServiceTier::Default => Some(&self.prices),
+            ServiceTier::Flex | ServiceTier::Priority => self.tiers.get(tier),
+        }
+    }
+
+    /// What a call may turn out to cost that asks for a tier; without prices of its own that is
+    /// what the default one costs.
+    pub fn prices_asked(&self, tier: ServiceTier) -> AskedPrices {
+        match self.tiers.get(tier) {
+            None => self.prices.into(),
+            Some(asked) => AskedPrices::of_tier(*asked, self.prices),
         }
     }
 }
@@ -287,7 +307,8 @@ fn check_names(rows: &[Row]) -> Result<(), CatalogError> {
             return refuse(Problem::Duplicate { provider, first: first.line });
         }
         let first = upstreams.entry((provider, &target.upstream_model)).or_insert(row);
-        if first.target.prices != target.prices {
+        let prices = |row: &Row| (row.target.prices, row.target.tiers);
+        if prices(first) != prices(row) {
             let upstream = target.upstream_model.clone();
             return refuse(Problem::TwoPrices { upstream, provider, first: first.line });
         }

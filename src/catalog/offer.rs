@@ -135,7 +135,7 @@ fn quote(row: &Row<'_>, unit: PricedBy) -> Result<Quote, NoOffer> {
     }
     let window = row.context_length.and_then(|raw| tokens(raw.get()));
     let context_window = window.filter(|window| *window > Tokens::ZERO);
-    Ok(Quote { base, long_context: None, context_window, max_output: None })
+    Ok(Quote { base, long_context: None, tiers: [None; 2], context_window, max_output: None })
 }
 
 fn read(name: &str, raw: &str, unit: PricedBy) -> Result<UsdPerMillionTokens, NoOffer> {

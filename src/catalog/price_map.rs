@@ -4,6 +4,7 @@
 //! `BerriAI/litellm`. Prices are JSON numbers, US dollars for one token, and are read as the text
 //! that they are. Of a row with a price that no class of ours has, nothing is used.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
@@ -11,19 +12,19 @@ use serde_json::value::RawValue;
 
 use super::Kind;
 pub use super::left_out::LeftOut;
-use super::quote::{Quote, QuotedPrices};
+use super::quote::{LongQuote, Quote, QuotedPrices, TIERS};
 use crate::domain::money::parse_exact;
 use crate::domain::price::UsdPerMillionTokens;
+use crate::domain::tier::ServiceTier;
 use crate::domain::usage::{MAX_TOKENS, Tokens};
 use crate::providers::{self, Provider};
 
 /// The names of providers there that are others here.
 const OTHER_NAMES: [(&str, &str); 1] = [("azure", "azure_openai")];
 
-/// Prices of what the gateway never lets a request ask for: other service tiers, the provider's own
-/// tools, and caches that keep for half a day (`prompt_cache_retention`).
-const NEVER_ASKED_ENDINGS: [&str; 6] =
-    ["_batches", "_batch_requests", "_flex", "_priority", "_ultrafast", "_decisions"];
+/// Prices of what the gateway never asks for: other service tiers than [`TIERS`], the provider's
+/// own tools, and caches that keep for half a day (`prompt_cache_retention`).
+const NEVER_ASKED_ENDINGS: [&str; 4] = ["_batches", "_batch_requests", "_ultrafast", "_decisions"];
 const NEVER_ASKED: [&str; 9] = [
     "search_context_cost_per_query",
     "code_interpreter_cost_per_session",
@@ -110,7 +111,7 @@ fn row(key: &str, raw: &RawValue) -> Result<Listed, LeftOut> {
         id: id.to_owned(),
         kind,
         reasons: members.raw("supports_reasoning") == Some("true"),
-        quote: members.quote(kind)?,
+        quote: Quote { tiers: members.tiers(provider, kind), ..members.quote(kind)? },
     })
 }
 
@@ -161,7 +162,7 @@ impl Members<'_> {
         &self,
         kind: Kind,
         base: QuotedPrices,
-        long_context: Option<(Tokens, QuotedPrices)>,
+        long_context: LongQuote,
     ) -> Result<Quote, LeftOut> {
         let limit = |name: &'static str| {
             let tokens = self.raw(name).and_then(tokens);
@@ -170,6 +171,7 @@ impl Members<'_> {
         Ok(Quote {
             base,
             long_context,
+            tiers: [None; 2],
             context_window: Some(limit("max_input_tokens")?),
             max_output: match kind {
                 Kind::Chat => Some(limit("max_output_tokens")?),
@@ -238,6 +240,42 @@ impl Members<'_> {
         })
     }
 
+    /// The prices of other service tiers, where the provider is asked for one.
+    fn tiers(&self, provider: &Provider, kind: Kind) -> [Option<(QuotedPrices, LongQuote)>; 2] {
+        let has_tiers = provider.dialect.service_tier && kind == Kind::Chat;
+        TIERS.map(|tier| self.tier(tier).filter(|_| has_tiers))
+    }
+
+    /// The prices of a tier, if it has one of each class that the row has one of, and no other.
+    fn tier(&self, tier: ServiceTier) -> Option<(QuotedPrices, LongQuote)> {
+        let classes = |of: Option<ServiceTier>| {
+            let named = self.0.iter().filter_map(|(name, raw)| {
+                let is_price = (name.contains("cost") || name.contains("pric"))
+                    && !never_asked(name)
+                    && !is_nothing(raw.get());
+                let name = match of {
+                    Some(tier) => without_tier(name, tier)?,
+                    None if is_of_tier(name) => return None,
+                    None => name.clone(),
+                };
+                is_price.then_some(name)
+            });
+            named.collect::<BTreeSet<String>>()
+        };
+        let (ordinary, own) = (classes(None), classes(Some(tier)));
+        if own.is_empty() || own != ordinary {
+            return None;
+        }
+        let renamed =
+            self.0.iter().filter_map(|(name, raw)| Some((without_tier(name, tier)?, *raw)));
+        let quote = Self(renamed.collect());
+        let long = match quote.check_classes().ok()? {
+            None => None,
+            Some(suffix) => Some((above(&suffix)?, quote.prices(&suffix, Kind::Chat).ok()?)),
+        };
+        Some((quote.prices("", Kind::Chat).ok()?, long))
+    }
+
     fn price(&self, name: &str) -> Result<Option<UsdPerMillionTokens>, LeftOut> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
         // Some write the number into a string.
@@ -251,7 +289,7 @@ impl Members<'_> {
         let mut threshold: Option<String> = None;
         for (name, raw) in &self.0 {
             let is_price = name.contains("cost") || name.contains("pric");
-            if !is_price || never_asked(name) || is_nothing(raw.get()) {
+            if !is_price || is_of_tier(name) || never_asked(name) || is_nothing(raw.get()) {
                 continue;
             }
             if name == "tiered_pricing" {
@@ -286,6 +324,24 @@ fn never_asked(name: &str) -> bool {
     NEVER_ASKED.contains(&name)
         || name.starts_with(HALF_A_DAY)
         || NEVER_ASKED_ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+/// The name of the same price in the default tier, if this is one of the tier: its word stands at
+/// the end, or before the threshold of long requests.
+fn without_tier(name: &str, tier: ServiceTier) -> Option<String> {
+    let (class, threshold) = split(name);
+    let stripped = |text: &str| {
+        let rest = text.strip_suffix(tier.as_str())?;
+        rest.strip_suffix('_').map(str::to_owned)
+    };
+    match threshold {
+        "" => stripped(name),
+        threshold => stripped(class).map(|class| class + threshold),
+    }
+}
+
+fn is_of_tier(name: &str) -> bool {
+    TIERS.into_iter().any(|tier| without_tier(name, tier).is_some())
 }
 
 /// Whether a price is that of nothing.

@@ -6,7 +6,10 @@ use toml_edit::{InlineTable, Item, Table, Value, value};
 
 use super::Kind;
 use crate::domain::price::{ClassPrices, UsdPerMillionTokens};
+use crate::domain::tier::ServiceTier;
 use crate::domain::usage::Tokens;
+
+const LONG_CONTEXT: &str = "long_context";
 
 /// The prices that a list states. A class without one costs as much as input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +26,21 @@ pub struct QuotedPrices {
     pub output: UsdPerMillionTokens,
 }
 
+/// The prices of requests with more input tokens than this.
+pub type LongQuote = Option<(Tokens, QuotedPrices)>;
+
+/// The service tiers that a list may tell the prices of.
+pub const TIERS: [ServiceTier; 2] = [ServiceTier::Flex, ServiceTier::Priority];
+
 /// What a list says of one model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quote {
     /// The ordinary prices.
     pub base: QuotedPrices,
     /// The prices of requests with more input tokens than this.
-    pub long_context: Option<(Tokens, QuotedPrices)>,
+    pub long_context: LongQuote,
+    /// The prices of other service tiers, in the order of [`TIERS`].
+    pub tiers: [Option<(QuotedPrices, LongQuote)>; 2],
     /// The most input tokens, where it is told.
     pub context_window: Option<Tokens>,
     /// The most output tokens, where it is told.
@@ -59,6 +70,13 @@ impl QuotedPrices {
             ("output", Some(self.output).filter(|_| kind == Kind::Chat)),
         ]
     }
+
+    /// The members that are there, as a table.
+    fn table(&self, kind: Kind) -> InlineTable {
+        let there = self.members(kind).into_iter();
+        let there = there.filter_map(|(key, price)| Some((key, Value::from(text(price?)))));
+        there.collect()
+    }
 }
 
 impl Quote {
@@ -80,17 +98,33 @@ impl Quote {
                 None => row.remove(key),
             };
         }
-        row.remove("long_context");
-        let Some((above, prices)) = self.long_context else { return };
-        let mut tier = InlineTable::new();
-        tier.insert("above", Value::from(above.signed()));
-        for (key, price) in prices.members(kind) {
-            if let Some(price) = price {
-                tier.insert(key, Value::from(text(price)));
+        let mut tiers = InlineTable::new();
+        for (tier, quoted) in TIERS.into_iter().zip(self.tiers) {
+            let Some((prices, long)) = quoted else { continue };
+            let mut table = prices.table(kind);
+            if let Some(long) = long {
+                table.insert(LONG_CONTEXT, Value::InlineTable(long_table(long, kind)));
             }
+            tiers.insert(tier.as_str(), Value::InlineTable(table));
         }
-        row.insert("long_context", Item::Value(Value::InlineTable(tier)));
+        let long = self.long_context.map(|long| long_table(long, kind));
+        let tiers = Some(tiers).filter(|tiers| !tiers.is_empty());
+        for (key, table) in [(LONG_CONTEXT, long), ("tiers", tiers)] {
+            match table {
+                Some(table) => row.insert(key, Item::Value(Value::InlineTable(table))),
+                None => row.remove(key),
+            };
+        }
     }
+}
+
+fn long_table((above, prices): (Tokens, QuotedPrices), kind: Kind) -> InlineTable {
+    let mut table = InlineTable::new();
+    table.insert("above", Value::from(above.signed()));
+    for (key, price) in prices.table(kind) {
+        table.insert(key, price);
+    }
+    table
 }
 
 fn text(price: UsdPerMillionTokens) -> String {

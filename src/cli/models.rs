@@ -175,5 +175,8 @@ fn notes(row: &Value) -> String {
         let prices = prices(long, is_embedding(row));
         notes.push(format!("above {}: {prices}", window(whole(long, "above"))));
     }
+    for (tier, of) in row.get("tiers").and_then(Value::as_object).into_iter().flatten() {
+        notes.push(format!("{}: {}", print::plain(tier), prices(of, false)));
+    }
     notes.join(", ")
 }

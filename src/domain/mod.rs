@@ -8,6 +8,7 @@ pub mod money;
 pub mod usage;
 pub mod price;
 pub mod normal;
+pub mod tier;
 pub mod bound;
 pub mod budget;
 pub mod key;

@@ -10,6 +10,7 @@ use super::id::{KeyId, OrganizationId};
 use super::key::TokenHash;
 use super::limits::Limits;
 use super::money::Usd;
+use super::tier::ServiceTier;
 use super::usage::Tokens;
 
 /// What a member of an organization may do.
@@ -116,8 +117,8 @@ pub struct RunDefaults {
 pub struct Settings {
     /// Whether only providers that are attested to be in the EU are reached.
     pub eu_only: bool,
-    /// What its calls are labelled with.
-    pub service_tier: String,
+    /// The tier that its calls ask for, where that has prices.
+    pub service_tier: ServiceTier,
     /// What its runs fall back to.
     pub defaults: RunDefaults,
     /// How fast all of its calls together may come, on one gateway.
@@ -128,7 +129,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             eu_only: false,
-            service_tier: "default".to_owned(),
+            service_tier: ServiceTier::Default,
             defaults: RunDefaults::default(),
             limits: Limits::default(),
         }
@@ -144,8 +145,8 @@ pub struct SettingsPatch {
     pub reset_circuit: bool,
     /// Whether only providers in the EU are reached.
     pub eu_only: Option<bool>,
-    /// What its calls are labelled with.
-    pub service_tier: Option<String>,
+    /// The tier that its calls ask for.
+    pub service_tier: Option<ServiceTier>,
     /// What its runs fall back to, as a whole.
     pub defaults: Option<RunDefaults>,
     /// How fast its calls may come, as a whole.

@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 
 use super::budget::{Amounts, Balance, BudgetRef, Fit, Unit};
 use super::money::{Overflow, Usd};
-use super::price::Prices;
 use super::reservation::{Authority, Refusal};
 use super::run::{OnCap, RunStanding, StateAdmission};
+use super::tier::AskedPrices;
 use super::usage::Tokens;
 
 /// Whether a run in this standing may spend at all. Checked in the published order: credential,
@@ -60,7 +60,7 @@ pub fn check_budgets<'a>(
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
     /// What it is priced at.
-    pub prices: Prices,
+    pub prices: AskedPrices,
     /// The most input it can be counted as.
     pub input: Tokens,
     /// The output bound of one choice.

@@ -57,11 +57,15 @@ pub enum Flag {
     ContradictedUsage,
     /// The provider named a model that nobody knows the price of.
     UnknownModel,
+    /// The provider served a tier that nobody knows the price of.
+    UnpricedTier,
+    /// The provider served a tier that is neither the one that was asked for nor the default one.
+    UnaskedTier,
 }
 
 impl Flag {
     /// Every flag.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::AbsurdUsage,
         Self::OverReservation,
         Self::GatewayLost,
@@ -70,6 +74,8 @@ impl Flag {
         Self::CostOverflow,
         Self::ContradictedUsage,
         Self::UnknownModel,
+        Self::UnpricedTier,
+        Self::UnaskedTier,
     ];
 
     /// Reads the word used in storage.
@@ -88,6 +94,8 @@ impl Flag {
             Self::CostOverflow => "cost_overflow",
             Self::ContradictedUsage => "contradicted_usage",
             Self::UnknownModel => "unknown_model",
+            Self::UnpricedTier => "unpriced_tier",
+            Self::UnaskedTier => "unasked_tier",
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::domain::policy::{Step, Wanted};
 use crate::domain::price::Caching;
 use crate::domain::reservation::{Ask, Heard, Refusal};
 use crate::domain::settlement::Terms;
+use crate::domain::tier::ServiceTier;
 use crate::domain::usage::Tokens;
 use crate::ledger::queue::Turn;
 use crate::ledger::{Grant, LedgerError};
@@ -42,6 +43,8 @@ pub struct Admitted {
     pub terms: Terms,
     /// What of it may be written to a cache.
     pub caching: Caching,
+    /// The service tier that it asks for.
+    pub tier: ServiceTier,
     /// What the client calls the model, unless that is its name in the catalogue.
     pub requested_model: Option<String>,
     /// Its place in the order of arrival, where nobody waits for it any more.
@@ -151,17 +154,6 @@ impl Attempt<'_> {
         self.gateway.reach_of(&caller.run).await?.access(target.provider).map(drop)
     }
 
-    /// Looks up again what changed since the call was let in, and whether it still may be made.
-    async fn catch_up(&self, heard: Heard) -> Result<(), Fault> {
-        let Candidate { caller, target, endpoint, request, .. } = self.call;
-        let hearing = self.gateway.hear_again(&caller.run, caller.key.as_deref(), heard);
-        hearing.await.map_err(unavailable)?;
-        caller.check_key_names_run()?;
-        check_endpoint(endpoint, caller)?;
-        check_model(&request.model, target, caller)?;
-        self.gateway.reach_of(&caller.run).await?.access(target.provider).map(drop)
-    }
-
     /// Refuses a call that is behind others at once if what is spent leaves too little for it,
     /// whatever becomes of the others.
     async fn refuse_hopeless(&mut self, usd: &Balance) -> Result<(), Fault> {
@@ -240,6 +232,7 @@ impl Attempt<'_> {
             turn,
             output,
             caching: call.request.caching,
+            tier: call.request.tier,
             requested_model: call.requested_model(),
             lowered: call.lowers(wanted, output),
             terms: self.gateway.terms(call, wanted, output, reserved),

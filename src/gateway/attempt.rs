@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::domain::fault::{Code, Fault};
 use crate::domain::settlement::{Charge, Ending};
+use crate::protocol::answer::Served;
 use crate::upstream::retry_after::retry_after_seconds;
 use crate::upstream::{Access, Client, Outbound, SendError, Sent};
 
@@ -108,7 +109,7 @@ impl OnItsWay {
                 Err(Missed::Passing(Box::new(Missing { call, miss, fault, said: None })))
             }
             Err((ending, fault, _)) => {
-                let charge = call.finish(ending, fault.code().status(), None);
+                let charge = call.finish(ending, fault.code().status(), Served::default());
                 Err(Missed::Over(Failed { fault, charge }))
             }
         }
@@ -120,7 +121,7 @@ impl OnItsWay {
         let Ok((call, response)) = self.head().await else { return };
         let status = response.status();
         if !status.is_success() {
-            call.finish(failure::ending_of_status(status), CLIENT_GONE, None);
+            call.finish(failure::ending_of_status(status), CLIENT_GONE, Served::default());
             return;
         }
         let is_stream = self.stream && is_event_stream(&response);
@@ -174,7 +175,7 @@ async fn refused(mut call: Box<OpenCall>, response: Response, end: Instant) -> M
     }
     let gateway = Arc::clone(call.gateway());
     // The bill depends on the status alone, so it is settled before the body is read.
-    let charge = call.finish(ending, shown_status(said.status), None);
+    let charge = call.finish(ending, shown_status(said.status), Served::default());
     let fault = said.fault(&gateway, end, PATIENCE).await;
     Missed::Over(Failed { fault, charge })
 }

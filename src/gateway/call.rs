@@ -17,10 +17,12 @@ use crate::domain::money::Usd;
 use crate::domain::price::Caching;
 use crate::domain::reservation::Authority;
 use crate::domain::settlement::{Charge, CostSource, Ending, Flag, Terms};
+use crate::domain::tier::ServiceTier;
 use crate::domain::usage::Tokens;
 use crate::ledger::queue::Turn;
 use crate::ledger::{Grant, Outcome};
 use crate::limits::gate::Entered;
+use crate::protocol::answer::Served;
 use crate::protocol::format::Format;
 use crate::protocol::request::{Request, TextCounter};
 use crate::protocol::translate::Translation;
@@ -29,11 +31,10 @@ use crate::upstream::{Access, Outbound};
 use super::admission::Admitted;
 use super::caller::Caller;
 use super::directory::KnownRun;
+use super::incidents;
 use super::payers::KnownKey;
 use super::pricing::Pricing;
 use super::{Busy, Gateway, Work};
-
-mod again;
 
 /// What a client sees if it has gone: nothing. It is only recorded.
 pub const CLIENT_GONE: u16 = 499;
@@ -104,6 +105,7 @@ pub struct OpenCall {
     attempt: Attempt,
     terms: Terms,
     caching: Caching,
+    tier: ServiceTier,
     requested_model: Option<String>,
     grant: Option<Grant>,
     input: Option<Arc<InputCount>>,
@@ -127,7 +129,7 @@ impl OpenCall {
         entered: Entered,
     ) -> Box<Self> {
         let busy = Busy::with(&gateway, Work::Call);
-        let Admitted { catalog, grant, terms, caching, turn, requested_model, .. } = admitted;
+        let Admitted { catalog, grant, terms, caching, tier, turn, requested_model, .. } = admitted;
         let Caller { run, key, authority } = caller;
         Box::new(Self {
             cut: run.cut_token(grant.attempt()),
@@ -151,6 +153,7 @@ impl OpenCall {
             turn,
             terms,
             caching,
+            tier,
             requested_model,
             grant: Some(grant),
             input: None,
@@ -237,51 +240,49 @@ impl OpenCall {
     /// What its charge depends on.
     pub(super) fn pricing(&self) -> Pricing {
         let (catalog, target) = (Arc::clone(&self.catalog), Arc::clone(&self.target));
-        Pricing { catalog, target, terms: self.terms, caching: self.caching }
+        Pricing { catalog, target, terms: self.terms, caching: self.caching, tier: self.tier }
     }
 
     /// Ends the call: prices it, settles it, tells of it.
-    pub fn finish(
-        mut self: Box<Self>,
-        ending: Ending,
-        status: u16,
-        served_model: Option<&str>,
-    ) -> Charge {
-        self.end(ending, status, served_model)
+    pub fn finish(mut self: Box<Self>, ending: Ending, status: u16, served: Served<'_>) -> Charge {
+        self.end(ending, status, served)
     }
 
-    fn end(&mut self, ending: Ending, status: u16, served_model: Option<&str>) -> Charge {
+    fn end(&mut self, ending: Ending, status: u16, served: Served<'_>) -> Charge {
         let Some(grant) = self.grant.take() else { return Charge::NOTHING };
-        let (mut charge, is_unknown) = self.pricing().charge(ending, served_model);
+        let pricing = self.pricing();
+        let (mut charge, doubt) = pricing.charge(ending, served);
         self.entered.note_used(charge.usage.total().count());
-        charge.flag = charge.flag.or_else(|| self.suspicion(&charge, is_unknown));
+        charge.flag = charge.flag.or_else(|| self.suspicion(&charge, doubt));
+        let tier = pricing.tier_kept(&charge, served);
         let latency = millis(self.admitted, Instant::now());
         let ttfb = self.first_byte.map(|first| millis(self.admitted, first));
         grant.settle(Outcome {
             charge,
-            served_model: served_model.map(clean),
+            served_model: served.model.map(incidents::clean),
+            service_tier: tier.clone(),
             status,
             latency_ms: latency,
             ttfb_ms: ttfb,
         });
         self.run.note_settled(self.attempt, self.terms.reserved.usd, charge.cost);
-        self.tell(&charge, status, latency);
-        self.tell_incident(&charge, served_model);
+        self.tell(&charge, tier.as_deref(), (status, latency));
+        incidents::tell(self.id, &pricing, &charge, served);
         charge
     }
 
     /// What is odd about a report that is believed all the same.
-    fn suspicion(&self, charge: &Charge, is_unknown: bool) -> Option<Flag> {
+    fn suspicion(&self, charge: &Charge, doubt: Option<Flag>) -> Option<Flag> {
         match charge.source {
             CostSource::None => None,
             CostSource::Usage if self.saw_output && charge.usage.output == Tokens::ZERO => {
                 Some(Flag::ContradictedUsage)
             }
-            _ => is_unknown.then_some(Flag::UnknownModel),
+            _ => doubt,
         }
     }
 
-    fn tell(&self, charge: &Charge, status: u16, latency_ms: u64) {
+    fn tell(&self, charge: &Charge, tier: Option<&str>, (status, latency_ms): (u16, u64)) {
         tracing::info!(
             request.id = %self.request_id,
             run.id = self.run.named().map(tracing::field::display),
@@ -290,6 +291,7 @@ impl OpenCall {
             call.id = %self.id,
             model = %self.target.model,
             provider = self.target.provider.name,
+            service_tier = tier,
             status,
             cost_usd = %charge.cost,
             cost_source = charge.source.as_str(),
@@ -311,30 +313,6 @@ impl OpenCall {
     }
 }
 
-impl OpenCall {
-    /// A line for whoever watches over the providers.
-    fn tell_incident(&self, charge: &Charge, served_model: Option<&str>) {
-        let provider = self.target.provider.name;
-        match charge.flag {
-            Some(Flag::OverReservation) => tracing::error!(
-                call.id = %self.id, provider,
-                cost_usd = %charge.cost, reserved_usd = %self.terms.reserved.usd,
-                "call.over_reservation: the provider broke its own limit; booked in full"
-            ),
-            Some(Flag::UnknownModel) => tracing::error!(
-                call.id = %self.id, provider, model = %self.target.model,
-                served_model = ?served_model.map(clean),
-                "call.unknown_model: booked at the dearest prices of the model that was asked"
-            ),
-            Some(Flag::ContradictedUsage) => tracing::error!(
-                call.id = %self.id, provider, model = %self.target.model,
-                "call.contradicted_usage: the provider reports no output, and there was some"
-            ),
-            _ => {}
-        }
-    }
-}
-
 /// A call that is dropped without an end – a panic, a runtime that goes down – is charged what it
 /// may have cost.
 impl Drop for OpenCall {
@@ -342,17 +320,11 @@ impl Drop for OpenCall {
         if self.grant.is_some() {
             let bought_nothing = self.refused || !self.sent;
             let ending = if bought_nothing { Ending::NothingBought } else { Ending::Unknown };
-            self.end(ending, CLIENT_GONE, None);
+            self.end(ending, CLIENT_GONE, Served::default());
         }
     }
 }
 
 fn millis(from: Instant, to: Instant) -> u64 {
     u64::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A provider's name for a model, as it may be stored: no NUL, not endless.
-fn clean(name: &str) -> String {
-    const MOST: usize = 256;
-    name.chars().filter(|c| !c.is_control()).take(MOST).collect()
 }

@@ -132,7 +132,7 @@ impl Gateway {
     pub(super) fn wanted(&self, call: &Candidate<'_>) -> Wanted {
         let Candidate { caller, target, request, .. } = call;
         Wanted {
-            prices: target.prices.with_caching(request.caching),
+            prices: target.prices_asked(request.tier).with_caching(request.caching),
             input: input_bound(
                 request.text_bound(target.tokenizer.normalizing()),
                 request.shape,

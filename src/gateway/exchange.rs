@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::domain::settlement::{Charge, Ending};
+use crate::protocol::answer::Served;
 use crate::upstream::{Client, Outbound};
 
 use super::attempt::{Missed, Missing, PATIENCE, attempt};
@@ -32,7 +33,8 @@ pub enum Answer {
 
 impl Missing {
     fn give_up(self) -> Failed {
-        let charge = self.call.finish(Ending::NothingBought, self.fault.code().status(), None);
+        let charge =
+            self.call.finish(Ending::NothingBought, self.fault.code().status(), Served::default());
         Failed { fault: self.fault, charge }
     }
 }

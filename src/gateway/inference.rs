@@ -28,7 +28,7 @@ use super::caller::{Caller, Identity, Presented};
 use super::candidate::Candidate;
 use super::exchange::{Answer, exchange};
 use super::fallback::Onward;
-use super::route::check_endpoint;
+use super::route::{check_endpoint, tier_of};
 use super::streamed::{self, Streamed};
 use super::{Gateway, failure, unavailable};
 
@@ -200,9 +200,22 @@ impl Gateway {
         Ok(LetIn { admitted, target, entered, request, translation, tells_cost, onward })
     }
 
-    /// The request in the format that its target's provider is spoken to in, and what is between
-    /// that and the client's. `shows_usage` says whether a stream shows its usage unasked.
+    /// The request in the format that its target's provider is spoken to in, asking for the tier
+    /// that its organization has there, and what is between that and the client's. `shows_usage`
+    /// says whether a stream shows its usage unasked.
     pub(super) fn spoken(
+        &self,
+        shows_usage: bool,
+        asked: (Request, Bytes),
+        target: &Target,
+        caller: &Caller,
+    ) -> Result<(Request, Option<Translation>), Fault> {
+        let (mut request, translation) = self.translated(shows_usage, asked, target, caller)?;
+        request.tier = tier_of(caller, target, request.format);
+        Ok((request, translation))
+    }
+
+    fn translated(
         &self,
         shows_usage: bool,
         (request, body): (Request, Bytes),

@@ -41,6 +41,7 @@ mod refused;
 mod busy;
 mod counters;
 mod pricing;
+mod incidents;
 mod entry;
 pub mod call;
 mod body;

@@ -299,7 +299,7 @@ impl Metered {
             failure::tell(fault, &call.request_id);
             out.push_back(call.asked.error_event(fault, &call.request_id).into());
         }
-        call.finish(ending, status, self.meter.served_model());
+        call.finish(ending, status, self.meter.served());
         Step::Over
     }
 }

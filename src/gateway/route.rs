@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::catalog::{Catalog, Kind, Target, Unresolved};
 use crate::domain::fault::{Code, Fault};
 use crate::domain::run::RunTerms;
+use crate::domain::tier::ServiceTier;
 use crate::protocol::format::Format;
 use crate::protocol::request::Request;
 use crate::protocol::translate::Translation;
@@ -136,6 +137,19 @@ pub(super) fn takes(target: &Target, request: &Request) -> Result<(), Fault> {
         .param("messages"));
     }
     Ok(())
+}
+
+/// The service tier that a call asks for: its organization's, where the provider takes one in this
+/// format and the target has prices for it.
+pub(super) fn tier_of(caller: &Caller, target: &Target, format: Format) -> ServiceTier {
+    let takes_one = matches!(format, Format::Chat | Format::Responses);
+    // Hardly any target has other tiers, and then nobody is asked.
+    if !takes_one || target.tiers.is_empty() {
+        return ServiceTier::Default;
+    }
+    let heard = caller.run.payer.heard();
+    let set = heard.settings.as_ref().map(|settings| settings.service_tier).unwrap_or_default();
+    if target.prices_in(set).is_some() { set } else { ServiceTier::Default }
 }
 
 /// Whether a run of these terms may use a target's model.

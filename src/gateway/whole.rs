@@ -128,7 +128,7 @@ impl Reading {
         let translated = call.translation.filter(|_| failure.is_none());
         let translated = translated.map(|translation| translation.answer(&bytes));
         let (tells_cost, lowered_output) = (call.tells_cost, call.lowered_output);
-        let charge = call.finish(ending, status, answer.served_model.as_deref());
+        let charge = call.finish(ending, status, answer.served());
         let (mut bytes, mut failure) = match translated {
             Some(Ok(translated)) => (translated.into(), None),
             Some(Err(_)) => (bytes, Some(failure::garbage())),

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::catalog::{Kind, Target};
-use crate::domain::price::{ClassPrices, LongContext, UsdPerMillionTokens};
+use crate::domain::price::{ClassPrices, LongContext, Prices, UsdPerMillionTokens};
+use crate::domain::tier::OtherTiers;
 use crate::domain::usage::Tokens;
 use crate::protocol::schema::UsdText;
 
@@ -29,6 +30,8 @@ pub struct TargetView {
     #[serde(flatten)]
     prices: PricesView,
     long_context: Option<LongView>,
+    /// What it costs in other service tiers; absent ones are not asked for.
+    tiers: TiersView,
     /// Whether the prices are round figures that an operator should replace.
     example_price: bool,
     /// Whether the provider has a key or an address here.
@@ -58,6 +61,25 @@ struct LongView {
     prices: PricesView,
 }
 
+/// What other service tiers cost.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "TierPrices")]
+struct TiersView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flex: Option<TierView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<TierView>,
+}
+
+/// What one of them costs.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "TierPrice")]
+struct TierView {
+    #[serde(flatten)]
+    prices: PricesView,
+    long_context: Option<LongView>,
+}
+
 impl TargetView {
     /// This target; the caller knows whether its provider has a key or an address.
     pub fn of(target: &Target, configured: bool) -> Self {
@@ -70,6 +92,7 @@ impl TargetView {
             max_output_tokens: (target.kind == Kind::Chat).then_some(target.max_output),
             prices: PricesView::of(&target.prices.base),
             long_context: target.prices.long_context.as_ref().map(LongView::of),
+            tiers: TiersView::of(&target.tiers),
             example_price: target.example_price,
             configured,
         }
@@ -85,6 +108,16 @@ impl PricesView {
             cache_write_usd_per_million: text(prices.cache_write),
             output_usd_per_million: text(prices.output),
         }
+    }
+}
+
+impl TiersView {
+    fn of(tiers: &OtherTiers) -> Self {
+        let view = |prices: &Prices| TierView {
+            prices: PricesView::of(&prices.base),
+            long_context: prices.long_context.as_ref().map(LongView::of),
+        };
+        Self { flex: tiers.flex.as_ref().map(view), priority: tiers.priority.as_ref().map(view) }
     }
 }
 

@@ -68,6 +68,7 @@ impl Drop for Grant {
         self.end(Outcome {
             charge: Charge::NOTHING,
             served_model: None,
+            service_tier: None,
             status: 499,
             latency_ms: 0,
             ttfb_ms: None,

@@ -70,6 +70,8 @@ pub struct Outcome {
     pub charge: Charge,
     /// The model that answered, if the provider said.
     pub served_model: Option<String>,
+    /// The service tier that it was served in, unless that is the default one.
+    pub service_tier: Option<String>,
     /// The HTTP status that the client got; 499 if it had gone.
     pub status: u16,
     /// From admission to the end, in milliseconds.
@@ -229,6 +231,8 @@ pub struct CallRecord {
     pub charge: Charge,
     /// The model that answered.
     pub served_model: Option<String>,
+    /// The service tier that it was served in, unless that is the default one.
+    pub service_tier: Option<String>,
     /// What the client got.
     pub status: Option<u16>,
     /// From admission to the end, in milliseconds.

@@ -2,8 +2,9 @@
 
 use super::format::Format;
 use super::provider_error::ProviderError;
-use super::{chat, embeddings, messages, responses};
+use super::{chat, embeddings, json, messages, responses};
 use crate::domain::settlement::ReportedUsage;
+use crate::domain::tier::ServedTier;
 
 /// The longest model name that is believed, in bytes.
 const MAX_MODEL_BYTES: usize = 256;
@@ -13,8 +14,26 @@ const MAX_MODEL_BYTES: usize = 256;
 pub struct Answer {
     /// The model that answered, as the provider names it.
     pub served_model: Option<String>,
+    /// The service tier that it was served in, where a provider of chat or responses names one.
+    pub served_tier: Option<ServedTier>,
     /// What it says was used.
     pub usage: Option<ReportedUsage>,
+}
+
+impl Answer {
+    /// Who answered, and how.
+    pub fn served(&self) -> Served<'_> {
+        Served { model: self.served_model.as_deref(), tier: self.served_tier.as_ref() }
+    }
+}
+
+/// Who answered, and how, as far as an answer has said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Served<'a> {
+    /// The model, as the provider names it.
+    pub model: Option<&'a str>,
+    /// The service tier.
+    pub tier: Option<&'a ServedTier>,
 }
 
 /// Why an answer is none.
@@ -46,6 +65,14 @@ pub fn has_output(format: Format, body: &[u8]) -> bool {
         Format::Embeddings => false,
         Format::Messages => messages::answer::has_output(body),
         Format::Responses => responses::answer::has_output(body),
+    }
+}
+
+/// The service tier that a member names. What is no word is a tier that nobody knows.
+pub(in crate::protocol) fn service_tier(raw: &str) -> Option<ServedTier> {
+    match json::text(raw) {
+        Some(word) => ServedTier::read(&word),
+        None => Some(raw).filter(|raw| *raw != "null").and_then(ServedTier::read),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::domain::money::Usd;
 use crate::domain::organization::{KeyStatus, Role};
 use crate::domain::run::{OnCap, RunState};
 use crate::domain::settlement::{CostSource, Flag};
+use crate::domain::tier::ServiceTier;
 use crate::domain::usage::Tokens;
 
 /// Exact decimal text of US dollars.
@@ -55,6 +56,7 @@ schema!(KeyStatus, "KeyStatus", {
     "enum": KeyStatus::ALL.map(KeyStatus::as_str),
 });
 schema!(Role, "Role", { "type": "string", "enum": Role::ALL.map(Role::as_str) });
+schema!(ServiceTier, "ServiceTier", { "type": "string", "enum": ServiceTier::WORDS });
 schema!(Attempt, "Attempt", { "type": "integer", "minimum": 1 });
 schema!(Tokens, "Tokens", { "type": "integer", "minimum": 0 });
 schema!(RunState, "RunState", { "type": "string", "enum": RunState::ALL.map(RunState::as_str) });

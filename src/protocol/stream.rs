@@ -12,6 +12,7 @@ mod costs;
 use costs::Costs;
 pub use costs::TellCost;
 
+use super::answer::{Served, service_tier};
 use super::format::Format;
 use super::messages::usage::Counted;
 use super::provider_error::{ProviderError, read_error};
@@ -19,6 +20,7 @@ use super::sse::{self, Scanner};
 use super::translate::Translate;
 use super::{chat, messages, responses};
 use crate::domain::settlement::ReportedUsage;
+use crate::domain::tier::ServedTier;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// How much text is kept for counting, in bytes; what goes beyond is only measured.
@@ -54,7 +56,22 @@ pub(in crate::protocol) struct Seen {
     /// What messages have told of it so far, in pieces.
     pub(in crate::protocol) counted: Counted,
     pub(in crate::protocol) served_model: Option<String>,
+    pub(in crate::protocol) served_tier: Option<ServedTier>,
     pub(in crate::protocol) text: OutputText,
+}
+
+impl Seen {
+    /// Takes the service tier that a member names; the last one holds.
+    pub(in crate::protocol) fn note_tier(&mut self, raw: &str) {
+        if let Some(tier) = service_tier(raw) {
+            self.served_tier = Some(tier);
+        }
+    }
+
+    /// Who answers, and how.
+    pub(in crate::protocol) fn served(&self) -> Served<'_> {
+        Served { model: self.served_model.as_deref(), tier: self.served_tier.as_ref() }
+    }
 }
 
 /// The output that has come so far.
@@ -232,9 +249,9 @@ impl StreamMeter {
         if self.seen.usage_is_final { self.seen.usage } else { None }
     }
 
-    /// The model that answers.
-    pub fn served_model(&self) -> Option<&str> {
-        self.seen.served_model.as_deref()
+    /// Who answers, and how.
+    pub fn served(&self) -> Served<'_> {
+        self.seen.served()
     }
 
     /// Whether anything that costs output tokens has come.

@@ -37,7 +37,8 @@ pub struct Dialect {
     pub stream_options: bool,
     /// Whether `store` is understood, so that it can be forced to `false`.
     pub store: bool,
-    /// Whether `service_tier` is understood, so that it can be forced to `default`.
+    /// Whether `service_tier` is understood, so that it is always named: `default`, or the
+    /// organization's where the model has prices for that.
     pub service_tier: bool,
     /// The name that the provider has for `seed`; `None` if it takes none.
     pub seed_field: Option<&'static str>,

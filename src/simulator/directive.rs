@@ -21,6 +21,7 @@
 //! | `garbage` | a body, or a streamed event after the first, that is not JSON |
 //! | `endless` | answer until the connection closes, whatever maximum was asked |
 //! | `served=NAME` | another model in the answer |
+//! | `tier=NAME`, `no_tier` | another service tier in the answer than was asked for, or none |
 //! | `error_event` | a stream sends an error after two events and ends |
 //! | `usage_on_content` | usage rides on the finish event, asked for or not, as with Mistral |
 //! | `tool` | call the first tool offered |
@@ -76,6 +77,10 @@ pub struct Directives {
     pub endless: bool,
     /// Model named by the answer.
     pub served: Option<String>,
+    /// Service tier named by the answer.
+    pub tier: Option<String>,
+    /// Whether the answer names no service tier.
+    pub no_tier: bool,
     /// Whether a stream breaks with an error event.
     pub error_event: bool,
     /// Whether usage rides on the finish event.
@@ -131,6 +136,7 @@ impl Directives {
         let flag = match key {
             "html" => &mut self.html,
             "no_usage" => &mut self.no_usage,
+            "no_tier" => &mut self.no_tier,
             "garbage" => &mut self.garbage,
             "endless" => &mut self.endless,
             "error_event" => &mut self.error_event,
@@ -152,6 +158,7 @@ impl Directives {
             "retry_after" => self.retry_after = Some(printable(value)?),
             "echo" => self.echo = Some(value.to_owned()),
             "served" => self.served = Some(value.to_owned()),
+            "tier" => self.tier = Some(value.to_owned()),
             "tokens" => self.tokens = Some(number(value, 1, MAX_TOKENS)?),
             "delay_ms" => self.delay_ms = Some(number(value, 0, MAX_DELAY_MS)?),
             "chunk_delay_ms" => self.chunk_delay_ms = Some(number(value, 0, MAX_DELAY_MS)?),

@@ -2,6 +2,7 @@
 //!
 //! It does not know how an answer is written on the wire, nor whether it is streamed.
 
+use super::directive::Directives;
 use super::plan::Refusal;
 use super::prompt::Facts;
 use super::request::ChatRequest;
@@ -135,11 +136,18 @@ pub(super) fn make(
         id,
         created,
         model: served.map_or_else(|| request.model(), Ok)?.to_owned(),
-        service_tier: request.service_tier.as_ref().map(|tier| tier.0.as_ref().to_owned()),
+        service_tier: tier(request, directives),
         choices,
         usage: usage(facts, completion, reasoning * count),
         logprobs: request.wants_logprobs(),
     })
+}
+
+/// The tier that the answer names: the one that was asked for, unless a directive says otherwise.
+fn tier(request: &ChatRequest<'_>, directives: &Directives) -> Option<String> {
+    let asked = request.service_tier.as_ref().map(|tier| tier.0.as_ref());
+    let named = directives.tier.as_deref().or(asked);
+    named.filter(|_| !directives.no_tier).map(str::to_owned)
 }
 
 fn usage(facts: &Facts, completion: u64, reasoning: u64) -> Option<Usage> {

@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::web::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::plan::Refusal;
 use crate::domain::fault::Fault;
@@ -35,6 +37,7 @@ impl Foreign {
             Self::Messages => Format::Messages,
             Self::Responses => Format::Responses,
         };
+        let body = &in_default_tier(body);
         let request = Request::parse(format, body.clone()).map_err(refused)?;
         let chat = match self {
             Self::Messages => messages_to_chat(body),
@@ -66,6 +69,28 @@ impl Foreign {
         };
         let meter = StreamMeter::translating(Format::Chat, translate, MAX_EVENT_BYTES);
         TranslatedStream { chat, meter, out: VecDeque::new(), over: false }
+    }
+}
+
+/// The same body in the default tier: gateways ask for others, which no client of theirs may.
+fn in_default_tier(body: &Bytes) -> Bytes {
+    #[derive(Deserialize)]
+    struct Asked<'a> {
+        #[serde(borrow)]
+        service_tier: Option<&'a RawValue>,
+    }
+
+    let asked = serde_json::from_slice::<Asked<'_>>(body).ok();
+    let raw = asked.and_then(|asked| asked.service_tier).map(RawValue::get);
+    let other = raw.filter(|raw| matches!(*raw, "\"flex\"" | "\"priority\""));
+    // The member lies within the body that it was read from.
+    let split = other.and_then(|raw| {
+        let at = raw.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
+        Some((body.get(..at)?, body.get(at + raw.len()..)?))
+    });
+    match split {
+        None => body.clone(),
+        Some((before, behind)) => [before, b"\"default\"", behind].concat().into(),
     }
 }
 

@@ -284,7 +284,7 @@ fn a_file_that_is_not_a_catalogue_is_refused() {
 fn a_key_that_nobody_reads_is_refused() {
     let row = "name, provider, upstream_model, kind, context_window, max_output_tokens, tokenizer, \
                tokenizer_file, hidden_reasoning, thinking, example_price, input, cached_input, cache_write, \
-               cache_write_1h, output, long_context, bound";
+               cache_write_1h, output, long_context, tiers, bound";
     let message = format!("unknown key `outptu`; known are {row}");
     let at = |line: u32, rest: &str| format!("m.toml:{line}: model \"acme/one\": {rest}");
     check("output = \"8\"", "outptu = \"8\"", &at(14, &message));

@@ -16,4 +16,4 @@ mod network;
 mod releases;
 mod rows;
 mod sessions;
-mod stage;
+pub(crate) mod stage;

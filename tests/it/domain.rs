@@ -12,6 +12,7 @@ use rungate::domain::money::{MoneyError, Overflow, Usd};
 use rungate::domain::policy::{Step, Wanted};
 use rungate::domain::price::{ClassPrices, LongContext, Prices, UsdPerMillionTokens};
 use rungate::domain::run::OnCap;
+use rungate::domain::tier::AskedPrices;
 use rungate::domain::usage::{MAX_TOKENS, Tokens, Usage};
 use rust_decimal::Decimal;
 
@@ -39,7 +40,7 @@ fn any_usd_text() -> impl Strategy<Value = String> {
 }
 
 /// Any amount, small ones as often as large ones.
-fn any_usd() -> impl Strategy<Value = Usd> {
+pub(crate) fn any_usd() -> impl Strategy<Value = Usd> {
     let small = "0\\.[0-9]{1,18}".prop_map(|text| usd(&text));
     prop_oneof![small, any_usd_text().prop_map(|text| usd(&text)), Just(Usd::ZERO)]
 }
@@ -68,12 +69,12 @@ fn any_class_prices() -> impl Strategy<Value = ClassPrices> {
     )
 }
 
-fn any_tokens() -> impl Strategy<Value = Tokens> {
+pub(crate) fn any_tokens() -> impl Strategy<Value = Tokens> {
     let near = 271_990_u64..272_010;
     prop_oneof![0..100_u64, near, 0..=MAX_TOKENS, Just(MAX_TOKENS)].prop_map(Tokens::new)
 }
 
-fn any_prices() -> impl Strategy<Value = Prices> {
+pub(crate) fn any_prices() -> impl Strategy<Value = Prices> {
     let tier = (any_tokens(), any_class_prices())
         .prop_map(|(above, prices)| LongContext { above, prices });
     (any_class_prices(), prop::option::of(tier))
@@ -93,7 +94,7 @@ fn any_ordinary_prices() -> impl Strategy<Value = Prices> {
     })
 }
 
-fn any_usage() -> impl Strategy<Value = Usage> {
+pub(crate) fn any_usage() -> impl Strategy<Value = Usage> {
     (any_tokens(), any_tokens(), any_tokens(), any_tokens(), any_tokens()).prop_map(
         |(uncached_input, cached_input, cache_write, long, output)| Usage {
             uncached_input,
@@ -108,7 +109,14 @@ fn any_usage() -> impl Strategy<Value = Usage> {
 
 fn any_wanted() -> impl Strategy<Value = Wanted> {
     let numbers = (any_tokens(), any_tokens(), 1..=16_u32, any_tokens(), any::<bool>());
-    (any_prices(), numbers).prop_map(|(prices, (input, output, choices, least_output, clamp))| {
+    let prices = (any_prices(), prop::option::of(any_prices()));
+    let prices = prices.prop_map(|(asked, default)| match default {
+        None => AskedPrices::from(asked),
+        Some(default) => AskedPrices::of_tier(asked, default),
+    });
+    // So much by value would not fit the stack of a test.
+    let prices = prices.boxed();
+    (prices, numbers).prop_map(|(prices, (input, output, choices, least_output, clamp))| {
         let on_cap = if clamp { OnCap::Clamp } else { OnCap::Refuse };
         Wanted { prices, input, output, choices, least_output, on_cap }
     })

@@ -15,6 +15,7 @@ mod support;
 mod domain;
 mod catalog;
 mod prices;
+mod tiers;
 mod protocol;
 mod responses;
 mod ledger_contract;

@@ -19,6 +19,7 @@ use crate::gateway::payers::budgets_of;
 use crate::gateway::refused::final_word;
 use crate::gateway::route::{check_endpoint, may_use};
 use crate::ledger::{Grant, LedgerError};
+use crate::protocol::answer::Served;
 use crate::upstream::Outbound;
 
 use super::OpenCall;
@@ -51,11 +52,11 @@ impl OpenCall {
     pub async fn again(&mut self, status: u16) -> Result<(), Option<Fault>> {
         // What its organization has changed meanwhile holds for this attempt as for a new call.
         if let Err(refusal) = self.reach_again().await {
-            self.end(Ending::NothingBought, status, None);
+            self.end(Ending::NothingBought, status, Served::default());
             return Err(refusal);
         }
         let ask = self.next_ask();
-        self.end(Ending::NothingBought, status, None);
+        self.end(Ending::NothingBought, status, Served::default());
         let target = Arc::clone(&self.target);
         let asked = self.admit(ask, &target, Self::next_ask).await;
         self.go_on_with(asked)?;
@@ -72,7 +73,7 @@ impl OpenCall {
         status: u16,
     ) -> Result<Outbound, Option<Fault>> {
         let ask = next.ask();
-        self.end(Ending::NothingBought, status, None);
+        self.end(Ending::NothingBought, status, Served::default());
         let target = Arc::clone(&next.target);
         let mut asked = self.admit(ask, &target, |_| next.ask()).await;
         let too_dear = matches!(&asked, Ok(Err(Refusal::Budget { latched: false, .. })));
@@ -84,6 +85,7 @@ impl OpenCall {
         self.terms = self.gateway.terms(&candidate, wanted, next.output, next.amounts);
         self.lowered_output = candidate.lowers(wanted, next.output).then_some(next.output);
         self.caching = next.request.caching;
+        self.tier = next.request.tier;
         self.spoken = next.request.format;
         self.translation = next.translation;
         self.target = next.target;
@@ -122,7 +124,7 @@ impl OpenCall {
         // Until it is sent, nothing is bought.
         self.refused = true;
         if let Err(refusal) = self.reach_again().await {
-            self.end(Ending::NothingBought, status, None);
+            self.end(Ending::NothingBought, status, Served::default());
             return Err(refusal);
         }
         self.refused = false;

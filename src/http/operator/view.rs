@@ -114,6 +114,9 @@ pub(super) struct CallView {
     /// provider before it.
     requested_model: Option<String>,
     served_model: Option<String>,
+    /// The service tier that it was served in, as the provider said, else as it was asked for; null
+    /// of the default one. A word that is none of ours is the provider's own.
+    service_tier: Option<String>,
     provider: String,
     endpoint: String,
     input_tokens: Tokens,
@@ -149,6 +152,7 @@ impl CallView {
             model: call.model,
             requested_model: call.requested_model,
             served_model: call.served_model,
+            service_tier: call.service_tier,
             provider: call.provider,
             endpoint: call.endpoint,
             input_tokens: usage.input(),

@@ -64,6 +64,7 @@ fn settlement(id: ReservationId, run: RunId, cost: &str) -> Settlement {
         outcome: Outcome {
             charge: Charge { cost: usd(cost), usage, source: CostSource::Usage, flag: None },
             served_model: None,
+            service_tier: None,
             status: 200,
             latency_ms: 1,
             ttfb_ms: None,

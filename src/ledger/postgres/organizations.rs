@@ -16,6 +16,7 @@ use crate::domain::id::{BudgetId, OrganizationId};
 use crate::domain::limits::Limits;
 use crate::domain::money::Usd;
 use crate::domain::organization::{OrganizationSnapshot, RunDefaults, Settings, SettingsPatch};
+use crate::domain::tier::ServiceTier;
 use crate::domain::usage::Tokens;
 
 use super::super::LedgerError;
@@ -216,7 +217,8 @@ fn read_organization(row: &PgRow) -> Result<OrganizationRecord, sqlx::Error> {
     let cap = cap.map(|cap| Usd::from_decimal(cap.normalize())).transpose();
     let settings = Settings {
         eu_only: row.try_get(5)?,
-        service_tier: row.try_get(6)?,
+        service_tier: ServiceTier::parse(row.try_get(6)?)
+            .ok_or_else(|| unreadable("service tier"))?,
         defaults: RunDefaults {
             cost_limit: cap.map_err(|_| unreadable("default cap"))?,
             token_limit: tokens(8)?,
@@ -337,7 +339,7 @@ async fn write_settings(
     sqlx::query(PUT_SETTINGS)
         .bind(id.uuid())
         .bind(eu_only)
-        .bind(service_tier)
+        .bind(service_tier.as_str())
         .bind(defaults.cost_limit.map(Usd::decimal))
         .bind(defaults.token_limit.map(|tokens| tokens.signed()))
         .bind(count(defaults.call_limit))

@@ -344,6 +344,7 @@ fn read_call(row: &PgRow) -> Result<CallRecord, sqlx::Error> {
         price_version: row.try_get(6)?,
         charge,
         served_model: row.try_get(7)?,
+        service_tier: row.try_get(22)?,
         status: row.try_get::<Option<i32>, _>(16)?.and_then(|status| u16::try_from(status).ok()),
         latency_ms: millis(17)?,
         ttfb_ms: millis(18)?,

@@ -37,6 +37,7 @@ struct Row<'a> {
     settlement: &'a Settlement,
     charge: Charge,
     served_model: Option<&'a str>,
+    service_tier: Option<&'a str>,
 }
 
 /// A batch of ended attempts as one statement takes it.
@@ -73,6 +74,15 @@ impl<'a> Ended<'a> {
     /// Whether any of their budgets is not a run's.
     pub(super) fn are_shared(&self) -> bool {
         self.0.iter().any(|row| are_shared(&row.settlement.reservation.budgets))
+    }
+
+    /// The calls that were served in another tier than the default one, and those tiers.
+    pub(super) fn tiers(&self) -> (Vec<Uuid>, Vec<&'a str>) {
+        let tiered = self.0.iter().filter_map(|row| {
+            let tier = row.service_tier?;
+            Some((row.settlement.reservation.id.uuid(), tier))
+        });
+        tiered.unzip()
     }
 
     /// The batch as the statement takes it.
@@ -148,7 +158,12 @@ impl<'a> Ended<'a> {
 impl<'a> Row<'a> {
     fn of(settlement: &'a Settlement) -> Self {
         let outcome = &settlement.outcome;
-        Self { settlement, charge: outcome.charge, served_model: outcome.served_model.as_deref() }
+        Self {
+            settlement,
+            charge: outcome.charge,
+            served_model: outcome.served_model.as_deref(),
+            service_tier: outcome.service_tier.as_deref(),
+        }
     }
 
     /// The same attempt at its worst case, without anything that the provider said.
@@ -160,7 +175,7 @@ impl<'a> Row<'a> {
             source: CostSource::WorstCase,
             flag: Some(Flag::RowRejected),
         };
-        Self { settlement, charge, served_model: None }
+        Self { settlement, charge, served_model: None, service_tier: None }
     }
 }
 
@@ -245,6 +260,7 @@ pub(super) async fn release(pool: &PgPool, stale: &[Stale]) -> Result<u64, sqlx:
         ttfb_ms: None,
     };
     let ends = stale.iter().map(row).collect();
-    let moved = step::query(None, (&budgets, true), &[], ends, Vec::new()).fetch_all(pool).await?;
+    let query = step::query(statements::STEP, None, (&budgets, true), &[], ends, Vec::new());
+    let moved = query.fetch_all(pool).await?;
     Ok(moved.len() as u64)
 }

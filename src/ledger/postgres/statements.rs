@@ -7,11 +7,25 @@ pub const PING: &str = "SELECT 1";
 pub const CAN_WRITE: &str = "SELECT current_setting('default_transaction_read_only') = 'off' \
     AND NOT pg_is_in_recovery()";
 
+/// The step, and what else is selected of its rows once all of it is done.
+macro_rules! step {
+    ($besides:literal) => {
+        concat!(
+            "SELECT settled, verdict, state, attempt, scope, unit, period, limit_amount, spent, ",
+            "reserved, latched, usd_limit, usd_spent, usd_reserved, today",
+            $besides,
+            " FROM ledger_step_v4($1, $2, $3, $4, $5, $6)"
+        )
+    };
+}
+
 /// Settles a batch and then admits one; answers the ids that were moved, then the verdicts. See the
 /// function's own comment.
-pub const STEP: &str = "SELECT settled, verdict, state, attempt, scope, unit, period, \
-    limit_amount, spent, reserved, latched, usd_limit, usd_spent, usd_reserved, today \
-    FROM ledger_step_v4($1, $2, $3, $4, $5, $6)";
+pub const STEP: &str = step!("");
+
+/// The same for a batch in which calls were served in other tiers than the default one: `$7` are
+/// their ids, `$8` the tiers.
+pub const STEP_TIERED: &str = step!(", ledger_note_tier(settled, $7, $8)");
 
 /// What calls of these ids were booked at.
 pub const BOOKED_COSTS: &str = "SELECT id, cost_usd FROM calls WHERE id = ANY ($1)";
@@ -134,7 +148,7 @@ pub const REFUSALS: &str = "SELECT run_id, code, count FROM refusals \
 pub const CALLS: &str = "SELECT id, request_id, attempt, model, provider, endpoint, price_version, \
     served_model, uncached_input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, \
     reasoning_tokens, cost_usd, cost_source, flag, status, latency_ms, ttfb_ms, created_at, \
-    key_id, requested_model FROM calls WHERE run_id = $1 AND \
+    key_id, requested_model, service_tier FROM calls WHERE run_id = $1 AND \
     id > coalesce($2::uuid, '00000000-0000-0000-0000-000000000000') ORDER BY id LIMIT $3";
 
 /// Registers a run, unless its id is taken.
@@ -291,10 +305,11 @@ pub const CHECK_COUNTS: &str = "SELECT (SELECT count(*) FROM runs), \
         (SELECT 1 FROM gateways g WHERE g.id = v.gateway_id AND NOT g.dead))";
 
 /// Every statement above.
-pub const ALL: [&str; 37] = [
+pub const ALL: [&str; 38] = [
     PING,
     CAN_WRITE,
     STEP,
+    STEP_TIERED,
     BOOKED_COSTS,
     TAKE_LEASE,
     RENEW_LEASE,

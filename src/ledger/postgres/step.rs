@@ -103,7 +103,13 @@ pub(super) async fn step(
     let keys = admit::keys(asks);
     let shared = ended.are_shared() || asks.iter().any(|job| are_shared(&job.ask.budgets));
     let ask_rows = admit::rows(asks, &budgets, &keys);
-    let query = query(Some(gateway), (&budgets, shared), &keys, ended.rows(), ask_rows);
+    let (tiered, tiers) = ended.tiers();
+    let statement = if tiered.is_empty() { statements::STEP } else { statements::STEP_TIERED };
+    let budgets = (budgets.as_slice(), shared);
+    let mut query = query(statement, Some(gateway), budgets, &keys, ended.rows(), ask_rows);
+    if !tiered.is_empty() {
+        query = query.bind(tiered).bind(tiers);
+    }
     let stepped = read(&query.fetch_all(&mut *connection).await?)?;
     if stepped.verdicts.len() != asks.len() {
         return Err(sqlx::Error::RowNotFound);
@@ -114,13 +120,14 @@ pub(super) async fn step(
 /// The statement with its parameters; `budgets` and `keys` are distinct and ascending, and `shared`
 /// says whether some of the budgets may be other than runs'.
 pub(super) fn query<'q>(
+    statement: &'static str,
     gateway: Option<GatewayId>,
     (budgets, shared): (&[Uuid], bool),
     keys: &[Uuid],
     ends: Vec<EndRow<'_>>,
     asks: Vec<AskRow<'_>>,
 ) -> Query<'q, Postgres, PgArguments> {
-    sqlx::query(statements::STEP)
+    sqlx::query(statement)
         .bind(gateway.map(GatewayId::uuid))
         .bind(budgets)
         .bind(shared)

@@ -5,7 +5,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::usage;
-use crate::protocol::answer::{Answer, AnswerFault, model_name};
+use crate::protocol::answer::{Answer, AnswerFault, model_name, service_tier};
 use crate::protocol::json;
 use crate::protocol::provider_error::read_error;
 
@@ -15,6 +15,8 @@ struct Wire<'a> {
     model: Option<&'a RawValue>,
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    service_tier: Option<&'a RawValue>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -64,6 +66,7 @@ pub(in crate::protocol) fn read(body: &[u8]) -> Result<Answer, AnswerFault> {
     }
     Ok(Answer {
         served_model: wire.model.and_then(|raw| model_name(raw.get())),
+        served_tier: wire.service_tier.and_then(|raw| service_tier(raw.get())),
         usage: wire.usage.and_then(|raw| usage::read(raw.get())),
     })
 }

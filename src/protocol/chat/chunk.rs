@@ -18,6 +18,7 @@ const LABELS: [&str; 6] = ["id", "type", "index", "role", "format", "signature"]
 pub(super) struct Chunk<'a> {
     pub(super) model: Option<&'a str>,
     pub(super) usage: Option<&'a str>,
+    pub(super) service_tier: Option<&'a str>,
     pub(super) choices: Choices,
     error: Option<&'a str>,
     object: Option<&'a str>,
@@ -174,6 +175,7 @@ impl<'a> Chunk<'a> {
         let slot = match name {
             "model" => &mut self.model,
             "usage" => &mut self.usage,
+            "service_tier" => &mut self.service_tier,
             "error" => &mut self.error,
             "object" => &mut self.object,
             "message" | "detail" | "msg" => &mut self.complaint,

@@ -28,6 +28,9 @@ pub(in crate::protocol) fn data(
     if let Some(name) = served.and_then(model_name) {
         seen.served_model = Some(name);
     }
+    if let Some(raw) = chunk.service_tier {
+        seen.note_tier(raw);
+    }
     let Some(raw) = chunk.usage else {
         return Ok(true);
     };

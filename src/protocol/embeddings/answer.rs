@@ -44,6 +44,7 @@ pub(in crate::protocol) fn read(body: &[u8]) -> Result<Answer, AnswerFault> {
     }
     Ok(Answer {
         served_model: wire.model.and_then(|raw| model_name(raw.get())),
+        served_tier: None,
         usage: wire.usage.and_then(|raw| usage(raw.get())),
     })
 }

@@ -28,6 +28,7 @@ use crate::domain::fault::Fault;
 use crate::domain::id::RunId;
 use crate::domain::normal::Normalizing;
 use crate::domain::price::Caching;
+use crate::domain::tier::ServiceTier;
 use crate::domain::usage::Tokens;
 use crate::providers::Dialect;
 use fields::Object;
@@ -67,6 +68,8 @@ pub struct Request {
     pub caching: Caching,
     /// The tokens of output that it may think, if it says so. With less it is not served.
     pub thinking: Option<Tokens>,
+    /// The service tier that it asks for, where the provider is asked for one.
+    pub tier: ServiceTier,
     seed: Option<i64>,
     /// What the run is called upstream.
     tag: Option<String>,
@@ -122,6 +125,7 @@ impl Request {
                 (Format::Chat | Format::Responses | Format::Embeddings, None) => Caching::default(),
             },
             thinking: head.thinking.map(Tokens::new),
+            tier: ServiceTier::Default,
             seed: head.seed,
             tag: None,
             prefix: parsed.prefix.into(),
@@ -209,10 +213,20 @@ impl Request {
         }
         // Without it a response is kept.
         append(body, "store", "false");
-        if dialect.service_tier {
-            append(body, "service_tier", r#""default""#);
-        }
+        self.end_tier(body, dialect);
         self.end_tag(body, dialect);
+    }
+
+    /// The tier that is asked for. Without it a provider may take another one by itself.
+    fn end_tier(&self, body: &mut BytesMut, dialect: &Dialect) {
+        if dialect.service_tier {
+            let word = match self.tier {
+                ServiceTier::Default => r#""default""#,
+                ServiceTier::Flex => r#""flex""#,
+                ServiceTier::Priority => r#""priority""#,
+            };
+            append(body, "service_tier", word);
+        }
     }
 
     /// What tells this run's calls from other runs' at the provider.
@@ -249,9 +263,7 @@ impl Request {
         if dialect.store {
             append(body, "store", "false");
         }
-        if dialect.service_tier {
-            append(body, "service_tier", r#""default""#);
-        }
+        self.end_tier(body, dialect);
         self.end_tag(body, dialect);
     }
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::usage;
-use crate::protocol::answer::{Answer, AnswerFault, model_name};
+use crate::protocol::answer::{Answer, AnswerFault, model_name, service_tier};
 use crate::protocol::json;
 use crate::protocol::provider_error::read_error;
 
@@ -15,6 +15,8 @@ pub(super) struct Response<'a> {
     pub(super) model: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) service_tier: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) status: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -67,6 +69,7 @@ pub(in crate::protocol) fn read(body: &[u8]) -> Result<Answer, AnswerFault> {
     }
     Ok(Answer {
         served_model: response.model.and_then(|raw| model_name(raw.get())),
+        served_tier: response.service_tier.and_then(|raw| service_tier(raw.get())),
         usage: response.usage.and_then(|raw| usage::read(raw.get())),
     })
 }

@@ -95,6 +95,10 @@ fn response(kind: &str, raw: &str, seen: &mut Seen) -> Result<(), StreamFault> {
         seen.usage = Some(usage);
         seen.usage_is_final = ends;
     }
+    // Earlier events only repeat what was asked for.
+    if let Some(raw) = response.service_tier.filter(|_| ends) {
+        seen.note_tier(raw.get());
+    }
     if kind == "response.failed" {
         return Err(StreamFault::Provider(read_error(raw.as_bytes())));
     }

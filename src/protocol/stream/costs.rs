@@ -3,11 +3,12 @@
 use super::Seen;
 use crate::domain::money::Usd;
 use crate::domain::settlement::ReportedUsage;
+use crate::protocol::answer::Served;
 use crate::protocol::chat::cost;
 use crate::protocol::sse::{self, Scanner};
 
-/// The cost of a usage of a model, where it is told within the stream.
-pub type TellCost = Box<dyn Fn(ReportedUsage, Option<&str>) -> Usd + Send>;
+/// The cost of a usage by whoever answers, where it is told within the stream.
+pub type TellCost = Box<dyn Fn(ReportedUsage, Served<'_>) -> Usd + Send>;
 
 /// What tells the cost, if anybody wants to see it.
 #[derive(Default)]
@@ -27,7 +28,7 @@ impl Costs {
     /// The event with our cost in its usage, or with none; `None` if there is nothing to tell.
     pub(super) fn tell(&self, seen: &Seen, event: &[u8], data: &[u8]) -> Option<Vec<u8>> {
         let tell = self.0.as_ref()?;
-        let cost = || Some(tell(seen.usage?, seen.served_model.as_deref()));
+        let cost = || Some(tell(seen.usage?, seen.served()));
         Some(sse::with_data(event, &cost::in_chunk(data, cost)?))
     }
 

@@ -97,12 +97,24 @@ async fn the_catalogue_at_hand_is_listed_without_a_gateway() {
                 "input_usd_per_million": "5", "cached_input_usd_per_million": "0.5",
                 "cache_write_usd_per_million": "6.25", "output_usd_per_million": "22.5",
             },
-            "example_price": true, "configured": false,
+            "tiers": {}, "example_price": true, "configured": false,
         }])
     );
     fs::write(shell.path("models.toml"), "[[models]]\nfrob = 1\n").unwrap();
     let line = shell.types("models --local").await.failed(64);
     assert!(line.starts_with("the model catalogue cannot be used: models.toml:"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prices_of_other_service_tiers_stand_beside_a_model() {
+    let shell = Shell::at("http://127.0.0.1:1").with("MODELS_FILE", "models.toml");
+    let models = include_str!("../../../fixtures/tiers/models.toml");
+    fs::write(shell.path("models.toml"), models).unwrap();
+    let listed = shell.types("models --local --search tiered").await.ok();
+    let says = "flex: $0.625 input / $5.00 output / $0.0625 cached, \
+                priority: $2.50 input / $20.00 output / $0.25 cached";
+    assert!(listed.contains(says), "{listed}");
+    assert!(!shell.types("models --local --search plain").await.ok().contains("flex"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

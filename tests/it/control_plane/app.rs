@@ -231,6 +231,7 @@ pub(super) fn outcome(cost: &str) -> Outcome {
     Outcome {
         charge: Charge { cost: usd(cost), usage, source: CostSource::Usage, flag: None },
         served_model: Some("gpt-4o-mini-2024-07-18".to_owned()),
+        service_tier: None,
         status: 200,
         latency_ms: 12,
         ttfb_ms: Some(3),

@@ -38,7 +38,7 @@ async fn every_target_is_listed_with_its_prices_in_catalogue_order() {
         "kind": "chat", "context_window": 128_000, "max_output_tokens": 16_384,
         "input_usd_per_million": "0.15", "cached_input_usd_per_million": "0.075",
         "cache_write_usd_per_million": "0.15", "output_usd_per_million": "0.6",
-        "long_context": null, "example_price": false, "configured": false,
+        "long_context": null, "tiers": {}, "example_price": false, "configured": false,
     });
     assert_eq!(*row, whole);
 }

@@ -131,7 +131,7 @@ async fn calls_are_listed_with_everything_about_them() {
     assert!(row["id"].take().is_string() && row["created_at"].take().is_string());
     let whole = json!({
         "id": null, "request_id": "req-a", "attempt": 1, "model": "gpt-4o-mini",
-        "requested_model": null,
+        "requested_model": null, "service_tier": null,
         "served_model": "gpt-4o-mini-2024-07-18", "provider": "openai",
         "endpoint": "/v1/chat/completions", "input_tokens": 15, "cached_input_tokens": 4,
         "cache_write_tokens": 1, "output_tokens": 20, "reasoning_tokens": 5,

@@ -126,7 +126,7 @@ fn a_stream_passes_as_it_came_and_its_last_delta_tells_the_usage() {
     assert_eq!(out, stream().concat().as_bytes());
     assert!(meter.is_done());
     assert_eq!(meter.final_usage(), Some(counted(25, 7, 0, 0, 15)));
-    assert_eq!(meter.served_model(), Some("claude-served"));
+    assert_eq!(meter.served().model, Some("claude-served"));
     assert_eq!(meter.output_text(), ("HmHellolook{\"a\":1}", 0));
 }
 

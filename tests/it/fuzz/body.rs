@@ -239,7 +239,7 @@ fn check_price(request: &Request, client: &Value, target: &Target, seed: u64) ->
     prop_assert!(bound(Tokens::new(counted)) <= input);
     let output = request.asked_output.unwrap_or(target.max_output).min(target.max_output);
     let wanted = Wanted {
-        prices: target.prices,
+        prices: target.prices.into(),
         input,
         output,
         choices: request.choices,

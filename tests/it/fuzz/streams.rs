@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use rungate::domain::money::Usd;
 use rungate::domain::settlement::ReportedUsage;
+use rungate::protocol::answer::Served;
 use rungate::protocol::format::Format;
 use rungate::protocol::sse;
 use rungate::protocol::stream::{StreamFault, StreamMeter};
@@ -83,7 +84,7 @@ impl Reading {
     fn meter(self) -> StreamMeter {
         let tell = || {
             let ours = Usd::parse(OURS).unwrap();
-            Box::new(move |_: ReportedUsage, _: Option<&str>| ours)
+            Box::new(move |_: ReportedUsage, _: Served<'_>| ours)
         };
         match self {
             Self::Relayed(format) => StreamMeter::new(format, true, MAX_EVENT_BYTES),
@@ -144,7 +145,7 @@ fn read<'p>(reading: Reading, pieces: impl IntoIterator<Item = &'p [u8]>) -> See
         result,
         usage: meter.usage(),
         final_usage: meter.final_usage(),
-        model: meter.served_model().map(str::to_owned),
+        model: meter.served().model.map(str::to_owned),
         text: (text.to_owned(), beyond),
         done: meter.is_done(),
     }

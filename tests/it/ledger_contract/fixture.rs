@@ -78,6 +78,7 @@ pub(crate) fn outcome(charge: Charge) -> Outcome {
     Outcome {
         charge,
         served_model: Some("small-2".to_owned()),
+        service_tier: Some("flex".to_owned()),
         status: 200,
         latency_ms: 12,
         ttfb_ms: Some(3),

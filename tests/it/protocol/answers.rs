@@ -24,6 +24,7 @@ fn an_answer_names_its_model_and_usage_and_the_rest_is_ignored() {
         Usage { uncached_input: Tokens::new(10), output: Tokens::new(5), ..Usage::default() };
     let answer = Answer {
         served_model: Some("gpt-4o-x".to_owned()),
+        served_tier: None,
         usage: Some(ReportedUsage::Counted(counted)),
     };
     assert_eq!(rungate::protocol::answer::read_answer(Format::Chat, body), Ok(answer));

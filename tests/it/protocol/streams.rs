@@ -51,7 +51,7 @@ fn meter<'p>(pieces: impl IntoIterator<Item = &'p [u8]>, show: bool, limit: usiz
         result,
         usage: meter.usage(),
         final_usage: meter.final_usage(),
-        model: meter.served_model().map(str::to_owned),
+        model: meter.served().model.map(str::to_owned),
         text: text.to_owned(),
         beyond,
         done: meter.is_done(),

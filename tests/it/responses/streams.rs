@@ -42,7 +42,7 @@ fn meter<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Seen {
         result,
         usage: meter.usage(),
         final_usage: meter.final_usage(),
-        model: meter.served_model().map(str::to_owned),
+        model: meter.served().model.map(str::to_owned),
         text: meter.output_text().0.to_owned(),
         done: meter.is_done(),
     }

@@ -13,6 +13,7 @@ use crate::domain::id::OrganizationId;
 use crate::domain::limits::Limits;
 use crate::domain::money::Usd;
 use crate::domain::organization::{RunDefaults, SettingsPatch};
+use crate::domain::tier::ServiceTier;
 use crate::domain::usage::Tokens;
 use crate::http::operator::exchange::Exchange;
 use crate::http::operator::fields::{Fields, MAX_COUNT};
@@ -29,8 +30,6 @@ use super::MAX_NAME_BYTES;
 
 /// The largest monthly limit: as many dollars as any limit may have, in cents.
 const MAX_CENTS: u64 = 999_999_999_999;
-/// Most bytes of a service tier.
-const MAX_TIER_BYTES: usize = 64;
 
 const POSITIVE: Kind = Kind::Count(Range::new(1, MAX_COUNT));
 
@@ -57,7 +56,12 @@ pub(super) static SETTINGS_FIELDS: &[Member] = &[
         Kind::Flag,
         "`true` closes an open cost circuit, if less is spent than the limit.",
     ),
-    not_null("service_tier", Kind::Label(MAX_TIER_BYTES), "What its calls are labelled with."),
+    not_null(
+        "service_tier",
+        Kind::Word(&ServiceTier::WORDS),
+        "The tier that its calls ask for, at providers that take one, of models that have prices \
+         for it; other calls stay in `default`. A call is charged at the tier that served it.",
+    ),
     not_null(
         "run_defaults",
         Kind::Object(DEFAULT_FIELDS),
@@ -131,7 +135,8 @@ pub(super) struct SettingsView {
     month_spent_usd: Option<String>,
     #[schemars(with = "Option<UsdText>")]
     month_reserved_usd: Option<String>,
-    service_tier: String,
+    /// The tier that its calls ask for, where that has prices.
+    service_tier: ServiceTier,
     run_defaults: DefaultsView,
     limits: LimitsView,
 }
@@ -244,10 +249,16 @@ fn read_settings(body: &str) -> Result<SettingsPatch, Fault> {
         monthly_cost_limit: limit,
         reset_circuit: fields.flag("reset_circuit")?.unwrap_or(false),
         eu_only: fields.flag("eu_only")?,
-        service_tier: fields.label("service_tier", MAX_TIER_BYTES)?,
+        service_tier: read_tier(&fields)?,
         defaults: defaults.as_ref().map(read_defaults).transpose()?,
         limits: limits.as_ref().map(read_limits).transpose()?,
     })
+}
+
+fn read_tier(fields: &Fields<'_>) -> Result<Option<ServiceTier>, Fault> {
+    let Some(word) = fields.text("service_tier")? else { return Ok(None) };
+    let says = "must be one of default, flex and priority";
+    ServiceTier::parse(&word).map(Some).ok_or_else(|| fields.wrong("service_tier", says))
 }
 
 fn read_limits(fields: &Fields<'_>) -> Result<Limits, Fault> {

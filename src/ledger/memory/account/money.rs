@@ -149,6 +149,7 @@ impl Account {
             price_version: held.facts.price_version,
             charge,
             served_model: outcome.served_model,
+            service_tier: outcome.service_tier,
             status: Some(outcome.status),
             latency_ms: Some(outcome.latency_ms),
             ttfb_ms: outcome.ttfb_ms,

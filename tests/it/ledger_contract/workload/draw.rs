@@ -82,6 +82,7 @@ impl World {
         Outcome {
             charge,
             served_model: self.random.one_in(2).then(|| "small-2".to_owned()),
+            service_tier: self.random.one_in(3).then(|| "flex".to_owned()),
             status: [200, 502, 499][self.random.index(3)],
             latency_ms: self.random.below(100_000),
             ttfb_ms: self.random.one_in(2).then_some(7),

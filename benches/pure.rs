@@ -30,6 +30,7 @@ use rungate::protocol::answer::read_answer;
 use rungate::protocol::format::Format;
 use rungate::protocol::request::Request;
 use rungate::protocol::stream::StreamMeter;
+use rungate::protocol::translate::{ChatClient, ChatToMessages, Thinking, Translation};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
@@ -52,7 +53,7 @@ criterion_group! {
         .sample_size(50)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = requests, prices, answers, streams, counting, normal, credentials, pace
+    targets = requests, prices, answers, streams, translations, counting, normal, credentials, pace
 }
 criterion_main!(pure);
 
@@ -237,6 +238,47 @@ fn streams(criterion: &mut Criterion) {
             });
         });
     }
+    group.finish();
+}
+
+/// A request becomes one of the other format and is read again; the stream comes back.
+fn translations(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("translation");
+    let chat = |prompt: &str| bodies::few_of_chat(MODEL, prompt);
+    let message = |prompt: &str| bodies::few_of_messages(MODEL, prompt);
+    let (short, long) = (bodies::STORY, &bodies::source_code());
+    let (to_messages, to_chat) =
+        ((Format::Chat, Format::Messages), (Format::Messages, Format::Chat));
+    let ways = [
+        ("chat to messages", to_messages, chat(short)),
+        ("messages to chat", to_chat, message(short)),
+        ("chat to messages, 200 KB", to_messages, chat(long)),
+        ("messages to chat, 200 KB", to_chat, message(long)),
+    ];
+    for (name, formats, body) in ways {
+        group.bench_function(BenchmarkId::new("request", name), |bencher| {
+            bencher.iter(|| {
+                let (body, client) = (black_box(body.as_bytes()), ChatClient::default());
+                let there = Translation::of(formats, body, Thinking::default(), None, client);
+                let body = there.expect("both can say it").body;
+                Request::parse(formats.1, body.into()).expect("it was written well")
+            });
+        });
+    }
+    let chunks = events();
+    group.bench_function(BenchmarkId::new("stream of 100 events", "chat to messages"), |bencher| {
+        bencher.iter(|| {
+            let translate = Box::new(ChatToMessages::new());
+            let mut meter = StreamMeter::translating(Format::Chat, translate, MAX_EVENT_BYTES);
+            let mut out = VecDeque::new();
+            for piece in &chunks {
+                meter.feed(black_box(piece.clone()), &mut out).expect("a good stream");
+                out.clear();
+            }
+            assert!(meter.is_done() && meter.usage().is_some());
+            meter
+        });
+    });
     group.finish();
 }
 

@@ -39,31 +39,41 @@ pub(crate) fn paced_stream(events: usize, chunk_delay_ms: u64) -> String {
     streamed(&format!("tokens={} chunk_delay_ms={chunk_delay_ms}", events - 3))
 }
 
-/// A stream of [`EVENTS`] events of this model.
-pub(crate) fn stream_of(model: &str) -> String {
-    streamed_of(model, &format!("tokens={TOKENS}"))
+/// Events of a stream whose first token is looked for. It is short: on few cores, the rest of a
+/// long one would be in the way of its beginning.
+pub(crate) const FEW_EVENTS: usize = 8;
+
+/// A short prompt for one.
+pub(crate) const STORY: &str = "Tell a story.";
+
+/// A chat with a model, of [`FEW_EVENTS`] events.
+pub(crate) fn few_of_chat(model: &str, prompt: &str) -> String {
+    streamed_of(model, prompt, &few())
 }
 
 /// The same in the format of messages, which tells its usage by itself.
-pub(crate) fn message() -> String {
-    let content = format!("Tell a story. [[sim tokens={TOKENS}]]");
+pub(crate) fn few_of_messages(model: &str, prompt: &str) -> String {
     json!({
-        "model": "gpt-4o-mini",
-        "messages": [{"role": "user", "content": content}],
+        "model": model,
+        "messages": [{"role": "user", "content": format!("{prompt} [[sim {}]]", few())}],
         "max_tokens": 1000,
         "stream": true
     })
     .to_string()
 }
 
-fn streamed(directive: &str) -> String {
-    streamed_of("gpt-4o-mini", directive)
+fn few() -> String {
+    format!("tokens={}", FEW_EVENTS - 3)
 }
 
-fn streamed_of(model: &str, directive: &str) -> String {
+fn streamed(directive: &str) -> String {
+    streamed_of("gpt-4o-mini", STORY, directive)
+}
+
+fn streamed_of(model: &str, prompt: &str, directive: &str) -> String {
     json!({
         "model": model,
-        "messages": [{"role": "user", "content": format!("Tell a story. [[sim {directive}]]")}],
+        "messages": [{"role": "user", "content": format!("{prompt} [[sim {directive}]]")}],
         "max_tokens": 1000,
         "stream": true,
         "stream_options": {"include_usage": true}
@@ -71,8 +81,21 @@ fn streamed_of(model: &str, directive: &str) -> String {
     .to_string()
 }
 
-/// A long prompt with a short answer: source code, in which much is escaped.
+/// A long prompt with a short answer: source code.
 pub(crate) fn prompt() -> String {
+    json!({
+        "model": "gpt-4o-mini",
+        "messages": [
+            {"role": "system", "content": "You review code."},
+            {"role": "user", "content": format!("{}\n[[sim tokens=32]]", source_code())}
+        ],
+        "max_tokens": 256
+    })
+    .to_string()
+}
+
+/// [`PROMPT_BYTES`] in which much is escaped.
+pub(crate) fn source_code() -> String {
     let mut text = String::with_capacity(PROMPT_BYTES + 100);
     let mut line = 0;
     while text.len() < PROMPT_BYTES {
@@ -82,13 +105,5 @@ pub(crate) fn prompt() -> String {
         ));
     }
     text.truncate(PROMPT_BYTES);
-    json!({
-        "model": "gpt-4o-mini",
-        "messages": [
-            {"role": "system", "content": "You review code."},
-            {"role": "user", "content": format!("{text}\n[[sim tokens=32]]")}
-        ],
-        "max_tokens": 256
-    })
-    .to_string()
+    text
 }

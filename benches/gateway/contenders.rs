@@ -31,11 +31,45 @@ pub(crate) enum Kind {
     Serve,
     /// `rungate serve`, one run.
     ServeOne,
+    /// `rungate dev` for clients of another format than the provider's.
+    Translating,
+    /// `rungate serve` with organizations in its tables.
+    Paid(Payer, Rows),
+}
+
+/// Whose budgets calls fall under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Payer {
+    /// Only their run's: the run's token, in an organization that nobody configured.
+    Run,
+    /// Their run's, their key's and their organization's, of which there are many.
+    Organizations,
+    /// The same of one organization, with many runs and keys.
+    OneOrganization,
+}
+
+/// How much is in the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rows {
+    /// Hardly more than is measured with.
+    Few,
+    /// 1,000 organizations, 100,000 keys, 1,000,000 runs.
+    Many,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] =
+    /// The columns of the table of everything.
+    pub(crate) const COLUMNS: [Self; 5] =
         [Self::Direct, Self::Relay, Self::Dev, Self::Serve, Self::ServeOne];
+    /// Those of the table of organizations.
+    pub(crate) const PAID: [Self; 6] = [
+        Self::Paid(Payer::Run, Rows::Few),
+        Self::Paid(Payer::Organizations, Rows::Few),
+        Self::Paid(Payer::OneOrganization, Rows::Few),
+        Self::Paid(Payer::Run, Rows::Many),
+        Self::Paid(Payer::Organizations, Rows::Many),
+        Self::Paid(Payer::OneOrganization, Rows::Many),
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -44,7 +78,28 @@ impl Kind {
             Self::Dev => "dev",
             Self::Serve => "serve, 1,000 runs",
             Self::ServeOne => "serve, one run",
+            Self::Translating => "dev, translating",
+            Self::Paid(Payer::Run, Rows::Few) => "one budget",
+            Self::Paid(Payer::Organizations, Rows::Few) => "three budgets",
+            Self::Paid(Payer::OneOrganization, Rows::Few) => "one organization",
+            Self::Paid(Payer::Run, Rows::Many) => "one budget, full",
+            Self::Paid(Payer::Organizations, Rows::Many) => "three budgets, full",
+            Self::Paid(Payer::OneOrganization, Rows::Many) => "one organization, full",
         }
+    }
+}
+
+/// As whom a call is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Credential {
+    pub(crate) bearer: String,
+    /// The run that is named beside it, where it does not say by itself.
+    pub(crate) run: Option<String>,
+}
+
+impl From<String> for Credential {
+    fn from(bearer: String) -> Self {
+        Self { bearer, run: None }
     }
 }
 
@@ -53,8 +108,10 @@ impl Kind {
 pub(crate) struct Target {
     pub(crate) kind: Kind,
     pub(crate) address: SocketAddr,
-    pub(crate) credentials: Vec<String>,
+    pub(crate) credentials: Vec<Credential>,
     pub(crate) accounts: Accounts,
+    /// Its database, where what is committed is to be counted.
+    pub(crate) database: Option<String>,
 }
 
 impl Target {
@@ -94,6 +151,7 @@ impl Provider {
             address: self.address,
             credentials: run_ids(),
             accounts: self.accounts(),
+            database: None,
         }
     }
 }
@@ -115,7 +173,8 @@ pub(crate) async fn relay(folder: &Path, provider: &Provider) -> Result<Between>
     let mut process = Process::start("relay", command, folder, Output::Kept)?;
     process.listens(address).await?;
     let accounts = Accounts { gateway: Some(process.pid()), ..provider.accounts() };
-    let target = Target { kind: Kind::Relay, address, credentials: run_ids(), accounts };
+    let credentials = run_ids();
+    let target = Target { kind: Kind::Relay, address, credentials, accounts, database: None };
     Ok(Between { process, target })
 }
 
@@ -126,7 +185,8 @@ pub(crate) async fn dev(folder: &Path, provider: &Provider) -> Result<Between> {
     let mut process = Process::start("dev", command, folder, Output::Dropped)?;
     process.listens(address).await?;
     let accounts = Accounts { gateway: Some(process.pid()), ..provider.accounts() };
-    let target = Target { kind: Kind::Dev, address, credentials: run_ids(), accounts };
+    let credentials = run_ids();
+    let target = Target { kind: Kind::Dev, address, credentials, accounts, database: None };
     Ok(Between { process, target })
 }
 
@@ -142,6 +202,7 @@ impl Serve {
         let (mut command, address, admin) = gateway("serve", provider)?;
         let data = folder.join("data");
         command.env("DATA_DIR", &data).env("ADMIN_TOKEN", ADMIN_TOKEN);
+        command.env("SHARE_PROVIDERS", "true");
         let mut process = Process::start("serve", command, folder, Output::Kept)?;
         process.listens(address).await?;
         let database = told(&mut process, "postgres").await?;
@@ -154,7 +215,8 @@ impl Serve {
             ..provider.accounts()
         };
         let credentials = register(admin).await?;
-        let target = Target { kind: Kind::Serve, address, credentials, accounts };
+        let kind = Kind::Serve;
+        let target = Target { kind, address, credentials, accounts, database: None };
         Ok(Self { process, target, database })
     }
 
@@ -196,9 +258,11 @@ impl Contenders {
     }
 
     /// The columns of the table.
-    pub(crate) fn targets(&self, provider: &Provider) -> [Target; 5] {
+    pub(crate) fn targets(&self, provider: &Provider) -> [Target; 6] {
         let (relay, dev) = (self.relay.target.clone(), self.dev.target.clone());
-        [provider.target(), relay, dev, self.serve.target.clone(), self.serve.one_run()]
+        let translating = Target { kind: Kind::Translating, ..dev.clone() };
+        let (serve, one_run) = (self.serve.target.clone(), self.serve.one_run());
+        [provider.target(), relay, dev, serve, one_run, translating]
     }
 
     /// What they wrote to standard error, to be told with a failure.
@@ -240,7 +304,7 @@ async fn told(process: &mut Process, name: &str) -> Result<String> {
 }
 
 /// Registers the runs and returns their tokens.
-async fn register(admin: SocketAddr) -> Result<Vec<String>> {
+async fn register(admin: SocketAddr) -> Result<Vec<Credential>> {
     let run = json!({
         "cost_limit_usd": CAP_USD, "status": "running", "max_concurrency": CONCURRENCY
     });
@@ -255,8 +319,8 @@ async fn register(admin: SocketAddr) -> Result<Vec<String>> {
     let status = answer.status();
     let body: Value = answer.json().await?;
     let runs = body.as_array().or_else(|| body["data"].as_array());
-    let tokens: Option<Vec<String>> = runs
-        .map(|runs| runs.iter().filter_map(|run| Some(run["token"].as_str()?.into())).collect());
+    let token = |run: &Value| Some(run["token"].as_str()?.to_owned().into());
+    let tokens: Option<Vec<_>> = runs.map(|runs| runs.iter().filter_map(token).collect());
     match tokens {
         Some(tokens) if status.is_success() && tokens.len() == RUNS => Ok(tokens),
         Some(_) | None => bail!("the runs were not registered: {status} {body}"),
@@ -264,6 +328,6 @@ async fn register(admin: SocketAddr) -> Result<Vec<String>> {
 }
 
 /// Run ids that nobody has registered; `dev` meets them as it goes.
-fn run_ids() -> Vec<String> {
-    (0..RUNS).map(|_| uuid::Uuid::new_v4().to_string()).collect()
+fn run_ids() -> Vec<Credential> {
+    (0..RUNS).map(|_| uuid::Uuid::new_v4().to_string().into()).collect()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use tokio::process::Command;
 
-use crate::contenders::Target;
+use crate::contenders::{Credential, Target};
 
 /// Builds every request before the first is sent, and tells the results in a line of numbers.
 const SCRIPT: &str = r#"
@@ -18,10 +18,12 @@ function init(arguments)
   local body = file:read("*a")
   file:close()
   for credential in io.lines(arguments[2]) do
+    local bearer, run = credential:match("^(%S+) ?(%S*)$")
     local headers = {
       ["content-type"] = "application/json",
-      ["authorization"] = "Bearer " .. credential,
+      ["authorization"] = "Bearer " .. bearer,
     }
+    if run ~= "" then headers["x-run-id"] = run end
     requests[#requests + 1] = wrk.format("POST", nil, headers, body)
   end
 end
@@ -88,7 +90,10 @@ impl Wrk {
         let (body, credentials) = (self.folder.join("body"), self.folder.join("credentials"));
         std::fs::write(&body, load.body)?;
         let taken = load.target.credentials.iter().take(load.credentials);
-        std::fs::write(&credentials, taken.map(|one| format!("{one}\n")).collect::<String>())?;
+        let line = |Credential { bearer, run }: &Credential| {
+            format!("{bearer} {}\n", run.as_deref().unwrap_or_default())
+        };
+        std::fs::write(&credentials, taken.map(line).collect::<String>())?;
         let output = Command::new("wrk")
             .args(["--threads", "1", "--timeout", "30s"])
             .arg("--connections")

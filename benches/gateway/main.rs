@@ -30,6 +30,8 @@ mod stats;
 mod streams;
 mod table;
 mod targets;
+mod tenants;
+mod turns;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,6 +43,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use contenders::{Contenders, Provider};
 use results::Results;
+use tenants::Tenants;
 
 /// The name of what is measured last, in processes of its own.
 const MEMORY: &str = "memory";
@@ -141,13 +144,24 @@ async fn measure(options: &Options, soak: Option<soak::SoakOptions>) -> Result<(
     let contenders = Contenders::start(folder.path(), &provider).await?;
     let postgres = machine::describe_postgres(&contenders.serve.database).await?;
     let targets = contenders.targets(&provider);
-    for scenario in scenarios.iter().filter(|scenario| options.chose(scenario.id)) {
-        let (rounds, time) = (options.rounds, Duration::from_secs(options.seconds));
+    let (rounds, time) = (options.rounds, Duration::from_secs(options.seconds));
+    let chosen = scenarios.iter().filter(|scenario| options.chose(scenario.id));
+    let (paid, free): (Vec<_>, Vec<_>) = chosen.partition(|scenario| scenario.is_paid());
+    for scenario in free {
         let measured = scenario.measure(&wrk, &targets, rounds, time, &mut results.samples);
         measured.await.with_context(|| contenders.complaints())?;
     }
     eprintln!("{}", contenders.serve.check(folder.path()).await?);
     drop(contenders);
+    if !paid.is_empty() {
+        let tenants = Tenants::start(folder.path(), &provider).await?;
+        for scenario in paid {
+            let targets = tenants.targets();
+            let measured = scenario.measure(&wrk, targets, rounds, time, &mut results.samples);
+            measured.await.with_context(|| tenants.complaints())?;
+        }
+        tenants.check(folder.path()).await?;
+    }
     if options.chose(MEMORY) {
         results.held = memory::measure(folder.path(), &provider).await?;
     }

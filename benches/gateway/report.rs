@@ -11,9 +11,24 @@ use crate::{table, targets};
 const BEGIN: &str = "<!-- bench:begin -->\n";
 const END: &str = "<!-- bench:end -->";
 
+/// What stands before the table of first tokens.
+const TOKENS: &str = "\n\
+    First tokens of streams of 8 events, on 1 connection to each contender, which took turns\n\
+    every 16 streams. Translated, a client of chat is answered by the provider of messages, and\n\
+    one of messages by that of chat; what is added is beside the time of the same provider\n\
+    alone.\n\n";
+/// What stands before the table of organizations.
+const PAID: &str = "\n\
+    Budgets of organizations. *One budget*: 1,000 runs of the organization that nobody has\n\
+    configured, by their tokens. *Three budgets*: keys of 100 organizations, each naming one of\n\
+    1,000 runs; budgets of the run, the key and the organization. *One organization*: the same,\n\
+    with 1,000 runs and 100 keys of one. *Full*: with 1,000 organizations, 100,000 keys and\n\
+    1,000,000 runs in the tables, and their budgets. Ratios are to one budget and, of full\n\
+    tables, to the same calls without. Commits are all that the database made.\n\n";
+
 /// Everything that is told, as Markdown that can be read as it is.
 pub(crate) fn render(results: &Results, postgres: &str, rounds: u32, seconds: u64) -> String {
-    format!(
+    let mut report = format!(
         "Measured {date} on {machine};\n\
          {postgres}.\n\
          Load generator, provider, gateway and Postgres shared these cores. Medians of {rounds} \
@@ -22,15 +37,22 @@ pub(crate) fn render(results: &Results, postgres: &str, rounds: u32, seconds: u6
          round; CPU is what\n\
          the kernel charged to the process. The relay uses the system's allocator; `dev` wrote its \
          line for\n\
-         each call to `/dev/null`.\n\n\
-         {table}\n\n\
-         Targets, with the lowest and the highest of the rounds:\n\n\
-         {targets}\n",
+         each call to `/dev/null`. Targets have the lowest and the highest of the rounds.\n",
         date = chrono::Utc::now().format("%Y-%m-%d"),
         machine = machine::describe(),
-        table = table::render(results),
-        targets = targets::render(results),
-    )
+    );
+    let parts = [
+        ("\n", table::render(results), targets::render(results)),
+        (TOKENS, table::render_tokens(results), targets::render_tokens(results)),
+        (PAID, table::render_paid(results), targets::render_paid(results)),
+    ];
+    for (about, table, targets) in parts {
+        // What has only its heads was not measured.
+        if table.lines().count() > 2 {
+            report += &format!("{about}{table}\n\n{targets}\n");
+        }
+    }
+    report
 }
 
 fn readme() -> PathBuf {

@@ -21,6 +21,8 @@ pub(crate) enum Metric {
     Cpu,
     /// CPU time per call in Postgres.
     Postgres,
+    /// Transactions per call that wrote something.
+    Commits,
 }
 
 /// Everything that was measured.
@@ -45,9 +47,18 @@ impl Results {
     /// The ratios of all rounds, whose median [`Self::ratio`] is.
     pub(crate) fn ratios(&self, id: &'static str, kind: Kind, metric: Metric) -> Vec<f64> {
         let base = if metric == Metric::Postgres { Metric::Cpu } else { metric };
-        let relay = self.series(id, Kind::Relay, base);
-        let series = self.series(id, kind, metric);
-        series.iter().zip(relay).map(|(value, relay)| value / relay).collect()
+        ratios(self.series(id, kind, metric), self.series(id, Kind::Relay, base))
+    }
+
+    /// Each round's ratio of a contender to another one.
+    pub(crate) fn ratios_to(
+        &self,
+        base: Kind,
+        id: &'static str,
+        kind: Kind,
+        metric: Metric,
+    ) -> Vec<f64> {
+        ratios(self.series(id, kind, metric), self.series(id, base, metric))
     }
 
     /// The value of each round.
@@ -62,8 +73,12 @@ impl Results {
     }
 }
 
+fn ratios(series: Vec<f64>, base: Vec<f64>) -> Vec<f64> {
+    series.iter().zip(base).map(|(value, base)| value / base).collect()
+}
+
 fn read(sample: &Sample, metric: Metric) -> f64 {
-    let Sample { answered, used } = sample;
+    let Sample { answered, used, commits } = sample;
     let each = |time: std::time::Duration| time.as_secs_f64() * 1e6 / answered.calls;
     match metric {
         Metric::Rate => answered.calls / answered.seconds,
@@ -72,5 +87,6 @@ fn read(sample: &Sample, metric: Metric) -> f64 {
         Metric::Cpu if used.gateway.is_zero() => each(used.provider),
         Metric::Cpu => each(used.gateway),
         Metric::Postgres => each(used.postgres),
+        Metric::Commits => commits / answered.calls,
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
-use crate::contenders::Target;
+use crate::contenders::{Credential, Target};
 use crate::load::Answered;
 use crate::stats::percentile;
 
@@ -51,11 +51,12 @@ impl Shape {
 }
 
 /// A request as it goes over the wire.
-fn request(target: &Target, credential: &str, path: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
+fn request(target: &Target, credential: &Credential, path: &str, body: &str) -> Vec<u8> {
+    let (Credential { bearer, run }, length) = (credential, body.len());
+    let run = run.as_ref().map_or(String::new(), |run| format!("x-run-id: {run}\r\n"));
     format!(
         "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
-         authorization: Bearer {credential}\r\ncontent-length: {length}\r\n\r\n{body}",
+         authorization: Bearer {bearer}\r\n{run}content-length: {length}\r\n\r\n{body}",
         target.address
     )
     .into_bytes()
@@ -146,32 +147,52 @@ fn first_events(
     place: usize,
     end: Instant,
 ) -> Result<Vec<f64>> {
-    let mut connection = TcpStream::connect(target.address)?;
-    connection.set_nodelay(true)?;
-    connection.set_read_timeout(Some(SILENCE))?;
-    let mut buffer = vec![0; BUFFER_BYTES];
-    let (mut first, mut turn) = (Vec::new(), place);
+    let mut client = Client::connect(target, place)?;
+    let mut first = Vec::new();
     while Instant::now() < end {
-        let credential = &target.credentials[turn % target.credentials.len()];
+        first.push(client.first_event(target, body, shape)?);
+    }
+    Ok(first)
+}
+
+/// A connection on which streams are read one after the other, without a runtime in between.
+pub(crate) struct Client {
+    connection: TcpStream,
+    buffer: Vec<u8>,
+    /// Which of the credentials is next.
+    turn: usize,
+}
+
+impl Client {
+    pub(crate) fn connect(target: &Target, turn: usize) -> Result<Self> {
+        let connection = TcpStream::connect(target.address)?;
+        connection.set_nodelay(true)?;
+        connection.set_read_timeout(Some(SILENCE))?;
+        Ok(Self { connection, buffer: vec![0; BUFFER_BYTES], turn })
+    }
+
+    /// How long a stream takes until the event that is looked for, in microseconds. It is read to
+    /// its end.
+    pub(crate) fn first_event(&mut self, target: &Target, body: &str, shape: Shape) -> Result<f64> {
+        let credential = &target.credentials[self.turn % target.credentials.len()];
+        self.turn += 1;
         let request = request(target, credential, shape.path, body);
-        turn += 1;
         let mut answer = Answer::default();
-        let (sent, mut seen) = (Instant::now(), false);
-        connection.write_all(&request)?;
+        let (sent, mut first) = (Instant::now(), None);
+        self.connection.write_all(&request)?;
         while !answer.has_ended() {
-            let read = connection.read(&mut buffer)?;
-            answer.bytes.extend_from_slice(&buffer[..read]);
+            let read = self.connection.read(&mut self.buffer)?;
+            answer.bytes.extend_from_slice(&self.buffer[..read]);
             if read == 0 {
                 break;
             }
-            if !seen && answer.has_come_to(shape.first) {
-                seen = true;
-                first.push(sent.elapsed().as_secs_f64() * 1e6);
+            if first.is_none() && answer.has_come_to(shape.first) {
+                first = Some(sent.elapsed().as_secs_f64() * 1e6);
             }
         }
         answer.check(shape)?;
+        first.context("the event that is looked for did not come")
     }
-    Ok(first)
 }
 
 /// Streams on many connections at once, each begun within the time read to its end.
@@ -275,7 +296,7 @@ impl Open {
 /// One stream on a connection of its own, read to its end and checked.
 pub(crate) async fn read_one(
     target: &Target,
-    credential: &str,
+    credential: &Credential,
     body: &str,
     events: usize,
 ) -> Result<()> {
@@ -309,7 +330,8 @@ async fn exchange(
     Ok(answer)
 }
 
-fn answered(mut first: Vec<f64>, time: Duration) -> Answered {
+/// What came of so many streams in that time, by how long each took to the event looked for.
+pub(crate) fn answered(mut first: Vec<f64>, time: Duration) -> Answered {
     Answered {
         calls: first.len() as f64,
         seconds: time.as_secs_f64(),

@@ -157,7 +157,8 @@ pub const INSERT_RUN: &str = "INSERT INTO runs (organization_id, id, state, toke
     require_token, expires_at, metadata, fingerprint, closed_at, cut, model_aliases, \
     forced_parameters, provider, attempt_budget, own_providers, fallback) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::jsonb, $13, \
-        CASE WHEN $14 THEN clock_timestamp() END, $15, $16::jsonb, $17::jsonb, $18, $19, $20) \
+        CASE WHEN $14 THEN clock_timestamp() END, $15, $16::jsonb, $17::jsonb, $18, $19, $20, \
+        $21) \
     ON CONFLICT DO NOTHING";
 
 /// The registration that took an id.

@@ -1,5 +1,7 @@
 //! Which formats can stand in for which, and what it takes: a request there, an answer back.
 
+use std::borrow::Cow;
+
 use super::{
     ChatClient, ChatToMessages, MessagesBody, MessagesToChat, Thinking, Translate,
     chat_answer_to_messages, chat_to_messages, messages_answer_to_chat, messages_to_chat,
@@ -54,15 +56,18 @@ impl Translation {
         client: ChatClient,
     ) -> Result<Translated, Fault> {
         let chat = match asked {
-            Format::Messages => messages_to_chat(body)?,
-            Format::Responses => responses_to_chat(body)?,
-            Format::Chat | Format::Embeddings => body.to_vec(),
+            Format::Messages => Cow::Owned(messages_to_chat(body)?),
+            Format::Responses => Cow::Owned(responses_to_chat(body)?),
+            Format::Chat | Format::Embeddings => Cow::Borrowed(body),
         };
         let translation = Self { asked, spoken, client };
         if spoken != Format::Messages {
-            return Ok(Translated { body: chat, translation });
+            return Ok(Translated { body: chat.into_owned(), translation });
         }
-        let chat = limit.map_or(chat.clone(), |limit| with_limit(chat, limit));
+        let chat = match limit {
+            Some(limit) => Cow::Owned(with_limit(chat.into_owned(), limit)),
+            None => chat,
+        };
         let MessagesBody { body, legacy_functions } = chat_to_messages(&chat, thinking)?;
         let client = ChatClient { legacy_functions, ..client };
         Ok(Translated { body, translation: Self { client, ..translation } })

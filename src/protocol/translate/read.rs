@@ -11,6 +11,9 @@ use super::write::inner;
 use crate::domain::fault::{Code, Fault};
 use crate::protocol::json::{self, Key, Path};
 
+/// Where a body of either format has its conversation.
+const MESSAGES: &str = "messages";
+
 /// Reads raw values, and knows where in the request it is.
 pub(super) struct Reader {
     pub(super) path: Path,
@@ -49,9 +52,52 @@ impl Reader {
         raw: &'a str,
         rules: &[&'static [Rule]],
     ) -> Result<Members<'a>, Fault> {
-        let Ok(object) = serde_json::from_str::<Object<'a>>(raw) else {
-            return Err(self.wrong("must be an object"));
-        };
+        self.kept(serde_json::from_str(raw).ok(), rules)
+    }
+
+    /// The members of a whole body without its messages, and these. What they say is scanned once,
+    /// not once for each level that it lies beneath.
+    ///
+    /// # Errors
+    /// As [`Self::members`].
+    pub(super) fn body<'a>(
+        &self,
+        raw: &'a str,
+        rules: &[&'static [Rule]],
+    ) -> Result<(Members<'a>, Option<Messages<'a>>), Fault> {
+        if let Ok(Body { others, messages }) = serde_json::from_str::<Body<'a>>(raw) {
+            return Ok((self.kept(Some(others), rules)?, messages.map(Messages::Read)));
+        }
+        let members = self.members(raw, rules)?;
+        let messages = members.get(MESSAGES).map(Messages::Raw);
+        Ok((members, messages))
+    }
+
+    /// The messages of a body, which must be there.
+    pub(super) fn messages<'a>(
+        &mut self,
+        messages: Option<Messages<'a>>,
+    ) -> Result<Vec<Option<Object<'a>>>, Fault> {
+        match messages {
+            Some(Messages::Read(read)) => Ok(read.into_iter().map(Some).collect()),
+            Some(Messages::Raw(raw)) => {
+                let list = self.within(MESSAGES, |reader| reader.list(raw))?;
+                Ok(list.into_iter().map(|raw| serde_json::from_str(raw.get()).ok()).collect())
+            }
+            None => Err(self.fault(Code::InvalidRequest, Some(MESSAGES), "is required")),
+        }
+    }
+
+    /// The members of an object that was read; `None` stands for what is none.
+    ///
+    /// # Errors
+    /// As [`Self::members`].
+    pub(super) fn kept<'a>(
+        &self,
+        object: Option<Object<'a>>,
+        rules: &[&'static [Rule]],
+    ) -> Result<Members<'a>, Fault> {
+        let object = object.ok_or_else(|| self.wrong("must be an object"))?;
         let mut kept = Vec::with_capacity(object.0.len());
         for (key, value) in object.0 {
             let raw = value.get();
@@ -167,6 +213,46 @@ impl Reader {
             return Fault::new(code, format!("The body {says}."));
         }
         Fault::new(code, format!("`{path}` {says}.")).param(path)
+    }
+}
+
+/// The messages of a body.
+pub(super) enum Messages<'a> {
+    /// As their raw members.
+    Read(Vec<Object<'a>>),
+    /// Some of them are no objects, or the whole is no array.
+    Raw(&'a str),
+}
+
+/// A body, of which only the messages are read any deeper.
+struct Body<'a> {
+    others: Object<'a>,
+    messages: Option<Vec<Object<'a>>>,
+}
+
+impl<'de: 'a, 'a> de::Deserialize<'de> for Body<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Raw;
+        impl<'de> Visitor<'de> for Raw {
+            type Value = Body<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let (mut others, mut messages) = (Vec::new(), None);
+                while let Some(key) = map.next_key_seed(Key)? {
+                    if key == MESSAGES {
+                        messages = map.next_value()?;
+                    } else {
+                        others.push((key, map.next_value()?));
+                    }
+                }
+                Ok(Body { others: Object(others), messages })
+            }
+        }
+        deserializer.deserialize_map(Raw)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Blocks of a turn as the content of a message: a string for a single text, else parts.
 
+use std::borrow::Cow;
+
 use crate::domain::fault::Fault;
 use crate::protocol::translate::messages_rules::{BLOCK, IMAGE, SOURCE, TEXT};
 use crate::protocol::translate::read::{Members, Reader};
@@ -7,15 +9,15 @@ use crate::protocol::translate::write::{Writer, inner};
 
 /// What of a turn is said.
 #[derive(Default)]
-pub(super) struct Blocks {
+pub(super) struct Blocks<'a> {
     /// The only text so far, as a raw string.
-    single: Option<String>,
+    single: Option<Cow<'a, str>>,
     parts: Writer,
     /// What the next text begins with, as it stands in JSON.
     prefix: &'static str,
 }
 
-impl Blocks {
+impl<'a> Blocks<'a> {
     pub(super) const fn is_empty(&self) -> bool {
         self.single.is_none() && self.parts.is_empty()
     }
@@ -26,8 +28,15 @@ impl Blocks {
     }
 
     /// Adds a raw string.
-    pub(super) fn text(&mut self, raw: &str) {
-        let text = format!("\"{}{}\"", std::mem::take(&mut self.prefix), inner(raw));
+    pub(super) fn text(&mut self, raw: &'a str) {
+        let text = match std::mem::take(&mut self.prefix) {
+            "" => Cow::Borrowed(raw),
+            prefix => Cow::Owned(format!("\"{prefix}{}\"", inner(raw))),
+        };
+        self.add(text);
+    }
+
+    fn add(&mut self, text: Cow<'a, str>) {
         if self.is_empty() {
             self.single = Some(text);
         } else {
@@ -38,10 +47,12 @@ impl Blocks {
 
     /// Says whose image follows; `id` is a raw string.
     pub(super) fn label(&mut self, id: &str) {
-        self.text(&format!("Image in the result of tool call {}:", inner(id)));
+        let prefix = std::mem::take(&mut self.prefix);
+        let text = format!("\"{prefix}Image in the result of tool call {}:\"", inner(id));
+        self.add(Cow::Owned(text));
     }
 
-    pub(super) fn text_block(&mut self, reader: &mut Reader, raw: &str) -> Result<(), Fault> {
+    pub(super) fn text_block(&mut self, reader: &mut Reader, raw: &'a str) -> Result<(), Fault> {
         let block = reader.members(raw, &[BLOCK, TEXT])?;
         self.text(reader.required_string(&block, "text")?);
         Ok(())

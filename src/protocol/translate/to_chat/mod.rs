@@ -23,7 +23,7 @@ use crate::domain::usage::MAX_TOKENS;
 pub fn messages_to_chat(body: &[u8]) -> Result<Vec<u8>, Fault> {
     let mut reader = Reader::new("chat completions");
     let text = std::str::from_utf8(body).map_err(|_| reader.wrong("must be UTF-8"))?;
-    let top = reader.members(text, &[TOP])?;
+    let (top, messages) = reader.body(text, &[TOP])?;
 
     let mut out = Writer::with_capacity(text.len() + 256);
     out.raw("{").member("model", reader.required_string(&top, "model")?);
@@ -31,7 +31,7 @@ pub fn messages_to_chat(body: &[u8]) -> Result<Vec<u8>, Fault> {
     if let Some(system) = top.get("system") {
         reader.within("system", |reader| turns::system(reader, system, &mut out))?;
     }
-    let messages = reader.required(&top, "messages")?;
+    let messages = reader.messages(messages)?;
     reader.within("messages", |reader| turns::write(reader, messages, &mut out))?;
     out.raw("]");
     limit(&mut reader, &top, &mut out)?;

@@ -8,7 +8,7 @@ use crate::domain::fault::Fault;
 use crate::protocol::translate::messages_rules::{
     BLOCK, MESSAGE, SYSTEM, THOUGHT, TOOL_RESULT, TOOL_USE,
 };
-use crate::protocol::translate::read::Reader;
+use crate::protocol::translate::read::{Object, Reader};
 use crate::protocol::translate::write::Writer;
 
 /// Writes what the system says as the first message.
@@ -35,12 +35,15 @@ pub(super) fn system(reader: &mut Reader, raw: &str, out: &mut Writer) -> Result
 }
 
 /// Writes the messages.
-pub(super) fn write(reader: &mut Reader, raw: &str, out: &mut Writer) -> Result<(), Fault> {
-    let messages = reader.list(raw)?;
+pub(super) fn write(
+    reader: &mut Reader,
+    messages: Vec<Option<Object<'_>>>,
+    out: &mut Writer,
+) -> Result<(), Fault> {
     let last = messages.len().saturating_sub(1);
-    for (index, raw) in messages.into_iter().enumerate() {
+    for (index, message) in messages.into_iter().enumerate() {
         reader.at(index, |reader| {
-            let one = reader.members(raw.get(), &[MESSAGE])?;
+            let one = reader.kept(message, &[MESSAGE])?;
             let role = reader.required_text(&one, "role")?;
             let content = reader.required(&one, "content")?;
             match role.as_ref() {
@@ -107,10 +110,10 @@ enum Kind {
     Thought,
 }
 
-fn user_block(
+fn user_block<'a>(
     reader: &mut Reader,
-    raw: &str,
-    said: &mut Blocks,
+    raw: &'a str,
+    said: &mut Blocks<'a>,
     out: &mut Writer,
 ) -> Result<(), Fault> {
     match kind(reader, raw)? {
@@ -123,10 +126,10 @@ fn user_block(
 }
 
 /// Writes a result as a message; its images are said by the user, who comes after all results.
-fn tool_result(
+fn tool_result<'a>(
     reader: &mut Reader,
-    raw: &str,
-    said: &mut Blocks,
+    raw: &'a str,
+    said: &mut Blocks<'a>,
     out: &mut Writer,
 ) -> Result<(), Fault> {
     let result = reader.members(raw, &[BLOCK, TOOL_RESULT])?;
@@ -191,7 +194,7 @@ fn assistant(reader: &mut Reader, raw: &str, out: &mut Writer) -> Result<(), Fau
     Ok(())
 }
 
-fn message(role: &str, said: &Blocks, calls: &Writer, out: &mut Writer) {
+fn message(role: &str, said: &Blocks<'_>, calls: &Writer, out: &mut Writer) {
     out.item().raw("{").member("role", role).key("content");
     if said.is_empty() {
         out.raw("null");

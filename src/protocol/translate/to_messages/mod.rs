@@ -39,10 +39,11 @@ pub struct MessagesBody {
 pub fn chat_to_messages(body: &[u8], thinking: Thinking) -> Result<MessagesBody, Fault> {
     let mut reader = Reader::new("Anthropic's messages");
     let text = std::str::from_utf8(body).map_err(|_| reader.wrong("must be UTF-8"))?;
-    let top = reader.members(text, &[TOP])?;
+    let (top, messages) = reader.body(text, &[TOP])?;
     let limit = limit(&mut reader, &top)?;
-    let turns = reader.required(&top, "messages")?;
-    let turns = reader.within("messages", |reader| turns::read(reader, turns))?;
+    let messages = reader.messages(messages)?;
+    let room = text.len();
+    let turns = reader.within("messages", |reader| turns::read(reader, messages, room))?;
     let legacy_functions = top.get("functions").is_some();
 
     let mut out = Writer::with_capacity(text.len() + 256);

@@ -6,11 +6,9 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use crate::domain::fault::Fault;
 use crate::protocol::translate::chat_rules::{CALL, CALLED, IMAGE, LEGACY_CALL, MESSAGE, PART};
-use crate::protocol::translate::read::{Members, Reader, is_blank};
+use crate::protocol::translate::read::{Members, Object, Reader, is_blank};
 use crate::protocol::translate::write::Writer;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,18 +31,22 @@ pub(super) struct Turns {
     legacy_calls: usize,
 }
 
-/// Reads the array of messages.
-pub(super) fn read(reader: &mut Reader, raw: &str) -> Result<Turns, Fault> {
+/// Reads the messages, which need about so many bytes of room.
+pub(super) fn read(
+    reader: &mut Reader,
+    messages: Vec<Option<Object<'_>>>,
+    room: usize,
+) -> Result<Turns, Fault> {
     let mut turns = Turns {
         system: Writer::default(),
-        messages: Writer::with_capacity(raw.len()),
+        messages: Writer::with_capacity(room),
         ends_in_results: false,
         speaker: None,
         results: Writer::default(),
         blocks: Writer::default(),
         legacy_calls: 0,
     };
-    for (index, message) in reader.list(raw)?.into_iter().enumerate() {
+    for (index, message) in messages.into_iter().enumerate() {
         reader.at(index, |reader| turns.message(reader, message))?;
     }
     turns.flush();
@@ -62,8 +64,8 @@ impl Turns {
         out.key("messages").raw("[").items(&self.messages).raw("]");
     }
 
-    fn message(&mut self, reader: &mut Reader, raw: &RawValue) -> Result<(), Fault> {
-        let message = reader.members(raw.get(), &[MESSAGE])?;
+    fn message(&mut self, reader: &mut Reader, message: Option<Object<'_>>) -> Result<(), Fault> {
+        let message = reader.kept(message, &[MESSAGE])?;
         let role = reader.required_text(&message, "role")?;
         if message.get("name").is_some() && !matches!(role.as_ref(), "tool" | "function") {
             return Err(reader.refuse_at("name", "its messages have no names"));

@@ -5,6 +5,8 @@ use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::domain::tier::ServiceTier;
+
 use super::super::answer::Output;
 use super::super::control::{Ask, ControlPlane, parsed};
 use super::super::exit::{Exit, Failure};
@@ -47,8 +49,8 @@ pub(in crate::cli) struct Set {
     #[arg(long, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     eu_only: Option<bool>,
-    /// What its calls are labelled with
-    #[arg(long, value_name = "TIER")]
+    /// The tier that its calls ask for where the target has prices for it
+    #[arg(long, value_name = "TIER", value_parser = PossibleValuesParser::new(ServiceTier::WORDS))]
     #[serde(skip_serializing_if = "Option::is_none")]
     service_tier: Option<String>,
     /// Close an open cost circuit, if less is spent than the limit

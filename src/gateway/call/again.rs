@@ -93,8 +93,8 @@ impl OpenCall {
         Ok(self.write(next.request, next.output, next.betas))
     }
 
-    /// Asks whether it is let in at a target. Where those who pay turn out to have changed, they are
-    /// looked up again, and it is asked `anew` if it still may go there.
+    /// Asks whether it is let in at a target. Where those who pay turn out to have changed, they
+    /// are looked up again, and it is asked `anew` if it still may go there.
     async fn admit(
         &self,
         mut ask: Ask,

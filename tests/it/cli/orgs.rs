@@ -56,7 +56,7 @@ async fn an_organization_is_made_configured_and_shown_by_its_name() {
     rates          none
     credits        none; it does not pay in advance
     ");
-    let set = "orgs set lab --monthly-limit 12.5 --eu-only true --service-tier batch \
+    let set = "orgs set lab --monthly-limit 12.5 --eu-only true --service-tier flex \
                --default-cost-limit 0.75 --default-call-limit 7 --rate-limit-rpm 600";
     insta::assert_snapshot!(without_the_moment(&shell.types(set).await.ok()), @r"
     monthly limit  $12.50
@@ -64,7 +64,7 @@ async fn an_organization_is_made_configured_and_shown_by_its_name() {
     reserved       $0.00
     circuit        closed
     eu only        true
-    service tier   batch
+    service tier   flex
     run defaults   call limit 7, cost limit usd 0.75
     rates          rate limit rpm 600
     ");
@@ -79,7 +79,7 @@ async fn an_organization_is_made_configured_and_shown_by_its_name() {
     reserved       $0.00
     circuit        closed
     eu only        true
-    service tier   batch
+    service tier   flex
     run defaults   call limit 7, cost limit usd 0.75
     rates          rate limit rpm 600
     credits        $25.00 left of $25.00
@@ -99,7 +99,7 @@ async fn an_organization_is_made_configured_and_shown_by_its_name() {
 async fn every_setting_can_be_put_and_what_is_not_named_stays() {
     let (gateway, shell) = lab().await;
     let client = &gateway.client;
-    let all = "orgs set lab --monthly-limit-cents 5000 --eu-only true --service-tier batch \
+    let all = "orgs set lab --monthly-limit-cents 5000 --eu-only true --service-tier flex \
                --default-cost-limit 0.75 --default-token-limit 9007199254740991 \
                --default-call-limit 7 --default-max-concurrency 2 --default-requests-per-minute 30 \
                --default-max-output-tokens 512 --rate-limit-rps 10 --rate-limit-rpm 600 \
@@ -110,7 +110,7 @@ async fn every_setting_can_be_put_and_what_is_not_named_stays() {
     let members = [
         ("monthly_cost_limit_cents", json!(5000)),
         ("eu_only", json!(true)),
-        ("service_tier", json!("batch")),
+        ("service_tier", json!("flex")),
         (
             "run_defaults",
             json!({"cost_limit_usd": "0.75", "token_limit": 9_007_199_254_740_991_u64,

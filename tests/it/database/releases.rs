@@ -15,10 +15,11 @@ use crate::support::process::GatewayProcess;
 
 /// The statements of releases that may still run beside this one: as they were before the migration
 /// that a file is named after.
-const RELEASES: [(&str, &str); 3] = [
+const RELEASES: [(&str, &str); 4] = [
     ("0003", include_str!("../../../fixtures/previous_release_sql/before_0003.sql")),
     ("0004", include_str!("../../../fixtures/previous_release_sql/before_0004.sql")),
     ("0005", include_str!("../../../fixtures/previous_release_sql/before_0005.sql")),
+    ("0016", include_str!("../../../fixtures/previous_release_sql/before_0016.sql")),
 ];
 
 /// What no longer fits: since 0003 a gateway of before it cannot change a cap; it answers 503.
@@ -86,6 +87,33 @@ async fn a_gateway_that_sends_no_requested_model_keeps_the_books() {
          ASSERT v = 'admitted', v; \
          ASSERT (SELECT settled FROM ledger_step(g, ARRAY[b], ARRAY[ROW(c, NULL, 7, 0, 0, 3, 0, \
            0.125, 'usage', NULL, 200, 9, NULL)::ledger_end], '{{}}')) = c; END $$",
+        run = run.id
+    );
+    execute(&mut operator, &both).await;
+    assert_eq!(gateway.client.ask(&run, &prompt("hello")).await.status, 200);
+    let usage = gateway.client.settled(&run).await;
+    assert_eq!(usage["calls"], 2);
+    gateway.stop().await;
+    assert_sound(&database).await;
+}
+
+/// What a gateway of the release before 0016 says, which knows nothing of versions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_names_no_versions_keeps_the_books() {
+    let database = postgres::database().await;
+    let gateway = TestGateway::serve(&database, &[]).await;
+    let run = gateway.client.register(json!({"cost_limit_usd": "1"})).await;
+    let mut operator = postgres::connect(&database).await;
+    let both = format!(
+        "DO $$ DECLARE g uuid; b uuid; v text; c uuid; BEGIN \
+         SELECT id INTO g FROM gateways; SELECT id INTO b FROM budgets; c := gen_random_uuid(); \
+         UPDATE organizations SET version = version + 1; \
+         SELECT verdict INTO v FROM ledger_step_v3(g, ARRAY[b], false, '{{}}', '{{}}', \
+           ARRAY[ROW(c, '{run}', NULL, NULL, NULL, false, ARRAY[1], ARRAY[b], 0.25, 100, 'old', \
+           'gpt-4o-mini', NULL, 'openai', '/v1/chat/completions', 'test', 50, \
+           50)::ledger_ask_v3]); ASSERT v = 'admitted', v; \
+         ASSERT (SELECT settled FROM ledger_step_v3(g, ARRAY[b], false, '{{}}', ARRAY[ROW(c, NULL, \
+           7, 0, 0, 3, 0, 0.125, 'usage', NULL, 200, 9, NULL)::ledger_end], '{{}}')) = c; END $$",
         run = run.id
     );
     execute(&mut operator, &both).await;

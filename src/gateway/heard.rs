@@ -27,10 +27,11 @@ impl Gateway {
     ) -> Result<(), LedgerError> {
         let _place = self.reads.acquire().await;
         if heard_of(run, key).payer == asked.payer {
-            self.directory.refresh_organization(run.terms.organization).await?;
+            let (id, after) = (run.terms.organization, Some(asked.payer));
+            self.directory.refresh_organization_after(id, after).await?;
         }
         if let Some(key) = key.filter(|key| key.heard().version == asked.key) {
-            self.directory.refresh_key(key.id).await?;
+            self.directory.refresh_key_after(key.id, Some(asked.key)).await?;
         }
         // Whoever else is up to date, the run may be in another attempt.
         if heard_of(run, key) == asked {

@@ -70,9 +70,11 @@ impl KnownOrganization {
         Arc::clone(&self.heard.read())
     }
 
-    fn update(&self, snapshot: OrganizationSnapshot, rates: &RateLimits) {
+    /// Learns what was read `after` this version of it. What was heard otherwise meanwhile stays,
+    /// if it is newer.
+    fn update(&self, snapshot: OrganizationSnapshot, rates: &RateLimits, after: Option<u64>) {
         let mut heard = self.heard.write();
-        if snapshot.version >= heard.version {
+        if snapshot.version >= heard.version || after == Some(heard.version) {
             let limits = snapshot.settings.as_ref().map(|settings| settings.limits);
             self.paced.set(limits.unwrap_or_default().share(rates.gateways));
             *heard = Arc::new(snapshot);
@@ -98,9 +100,10 @@ impl KnownKey {
         heard.status == KeyStatus::Active && heard.hash == hash && !expired
     }
 
-    fn update(&self, snapshot: KeySnapshot, rates: &RateLimits) {
+    /// As [`KnownOrganization::update`].
+    fn update(&self, snapshot: KeySnapshot, rates: &RateLimits, after: Option<u64>) {
         let mut heard = self.heard.write();
-        if snapshot.version >= heard.version {
+        if snapshot.version >= heard.version || after == Some(heard.version) {
             self.account.paced.set(snapshot.terms.limits().share(rates.gateways));
             *heard = Arc::new(snapshot);
         }
@@ -138,7 +141,7 @@ impl Directory {
         let mut organizations = self.payers.organizations.write();
         let known = organizations.entry(id).or_insert_with(|| KnownOrganization::bare(id));
         if let Some(snapshot) = snapshot {
-            known.update(snapshot, &self.rates);
+            known.update(snapshot, &self.rates, None);
         }
         Ok(Arc::clone(known))
     }
@@ -216,7 +219,7 @@ impl Directory {
         self.payers.secrets.write().insert(snapshot.hash, snapshot.id);
         let mut keys = self.payers.keys.write();
         if let Some(known) = keys.get(&snapshot.id) {
-            known.update(snapshot, &self.rates);
+            known.update(snapshot, &self.rates, None);
             return Arc::clone(known);
         }
         let account = KnownRun::of_key(&snapshot, payer, self.halt.clone(), &self.rates);
@@ -232,10 +235,23 @@ impl Directory {
     /// # Errors
     /// If the ledger cannot answer.
     pub async fn refresh_key(&self, id: KeyId) -> Result<(), LedgerError> {
+        self.refresh_key_after(id, None).await
+    }
+
+    /// The same where the ledger said that the version `after` is not the key's any more: a
+    /// database that took another's place may know an earlier one only.
+    ///
+    /// # Errors
+    /// If the ledger cannot answer.
+    pub(super) async fn refresh_key_after(
+        &self,
+        id: KeyId,
+        after: Option<u64>,
+    ) -> Result<(), LedgerError> {
         let Some(known) = self.payers.keys.read().get(&id).cloned() else { return Ok(()) };
         if let Some(snapshot) = self.ledger.find_key_by_id(id).await? {
             self.payers.secrets.write().insert(snapshot.hash, id);
-            known.update(snapshot, &self.rates);
+            known.update(snapshot, &self.rates, after);
         }
         known.account.wake();
         Ok(())
@@ -246,9 +262,21 @@ impl Directory {
     /// # Errors
     /// If the ledger cannot answer.
     pub async fn refresh_organization(&self, id: OrganizationId) -> Result<(), LedgerError> {
+        self.refresh_organization_after(id, None).await
+    }
+
+    /// The same where the ledger said that the version `after` is not the organization's any more.
+    ///
+    /// # Errors
+    /// If the ledger cannot answer.
+    pub(super) async fn refresh_organization_after(
+        &self,
+        id: OrganizationId,
+        after: Option<u64>,
+    ) -> Result<(), LedgerError> {
         let Some(known) = self.payers.organizations.read().get(&id).cloned() else { return Ok(()) };
         if let Some(snapshot) = self.ledger.find_organization(id).await? {
-            known.update(snapshot, &self.rates);
+            known.update(snapshot, &self.rates, after);
         }
         self.wake_payer(id);
         Ok(())

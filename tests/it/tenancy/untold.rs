@@ -108,3 +108,18 @@ async fn the_first_budget_of_the_default_organization_holds_although_nobody_was_
     assert_eq!(refused["error"]["code"], "cost_circuit_open", "{refused}");
     stage.gateway.stop().await;
 }
+
+/// As after a failover to a replica that lacks the last changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_knows_an_earlier_version_is_believed() {
+    let stage = Stage::new().await;
+    let tenant = wide(&stage).await;
+    assert_eq!(told(&call(&stage, &tenant.key_secret).await), (200, String::new()));
+    let earlier = "UPDATE organizations SET version = version - 1 WHERE id = '{org}';\
+                   UPDATE inference_keys SET version = version - 1 WHERE id = '{key}'";
+    change(&stage, &tenant, earlier).await;
+    for _ in 0..2 {
+        assert_eq!(told(&call(&stage, &tenant.key_secret).await), (200, String::new()));
+    }
+    stage.gateway.stop().await;
+}

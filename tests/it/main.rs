@@ -20,6 +20,7 @@ mod protocol;
 mod responses;
 mod ledger_contract;
 mod ledger_postgres;
+mod ledger_steps;
 mod ledger_windows;
 mod usage;
 mod data_plane;

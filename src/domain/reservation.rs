@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::budget::{Amounts, Balance, BudgetRef, Scope, Unit};
+use super::budget::{Amounts, Balance, BudgetRef, Scope, Unit, Window};
 use super::id::{Attempt, KeyId, OrganizationId, ReservationId, RunId};
 use super::key::TokenHash;
 use super::run::RunState;
@@ -15,8 +15,9 @@ pub enum Authority {
     RunId,
     /// The token of the run's current attempt.
     Token(TokenHash),
-    /// An inference key and the hash of its secret; for a run of its organization, or for none.
-    Key(KeyId, TokenHash),
+    /// An inference key and the hash of its secret, or none where a client's certificate stands
+    /// for it; for a run of its organization, or for none.
+    Key(KeyId, Option<TokenHash>),
 }
 
 impl Authority {
@@ -155,6 +156,8 @@ pub enum Refusal {
         scope: Scope,
         /// In what.
         unit: Unit,
+        /// Over which time.
+        window: Window,
         /// Whether it stays closed, whatever becomes free, until somebody resets it.
         latched: bool,
         /// Where that budget stands.

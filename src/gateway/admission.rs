@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::catalog::Catalog;
-use crate::domain::budget::{Amounts, Balance, Scope, Unit};
+use crate::domain::budget::{Amounts, Balance, Scope, Unit, Window};
 use crate::domain::fault::{Code, Fault};
 use crate::domain::policy::{Step, Wanted};
 use crate::domain::price::Caching;
@@ -104,9 +104,9 @@ impl Attempt<'_> {
                     }
                     self.until_head(&turn).await?;
                 }
-                Err(Refusal::Budget { scope, unit, latched, balance, usd }) => {
+                Err(Refusal::Budget { scope, unit, window, latched, balance, usd }) => {
                     run.set_balance(usd);
-                    let refused = Refused { scope, unit, balance, usd };
+                    let refused = Refused { scope, unit, window, balance, usd };
                     if latched {
                         return Err(self.refuse(&refused, false));
                     }
@@ -148,6 +148,7 @@ impl Attempt<'_> {
         let Candidate { caller, target, endpoint, request, .. } = self.call;
         let hearing = self.gateway.hear_again(&caller.run, caller.key.as_deref(), heard);
         hearing.await.map_err(unavailable)?;
+        caller.check_certificate()?;
         caller.check_key_names_run()?;
         check_endpoint(endpoint, caller)?;
         check_model(&request.model, target, caller)?;
@@ -164,7 +165,8 @@ impl Attempt<'_> {
             self.count().await;
             if hopeless(&self.wanted) {
                 let (balance, usd) = (*usd, *usd);
-                let refused = Refused { scope: Scope::Run, unit: Unit::Usd, balance, usd };
+                let (scope, unit, window) = (Scope::Run, Unit::Usd, Window::Lifetime);
+                let refused = Refused { scope, unit, window, balance, usd };
                 return Err(self.refuse(&refused, false));
             }
         }

@@ -101,6 +101,7 @@ pub struct OpenCall {
     endpoint: &'static str,
     key: Option<Arc<KnownKey>>,
     authority: Authority,
+    certificate: Option<Arc<[String]>>,
     turn: Arc<Turn>,
     attempt: Attempt,
     terms: Terms,
@@ -130,7 +131,7 @@ impl OpenCall {
     ) -> Box<Self> {
         let busy = Busy::with(&gateway, Work::Call);
         let Admitted { catalog, grant, terms, caching, tier, turn, requested_model, .. } = admitted;
-        let Caller { run, key, authority } = caller;
+        let Caller { run, key, authority, certificate } = caller;
         Box::new(Self {
             cut: run.cut_token(grant.attempt()),
             run,
@@ -150,6 +151,7 @@ impl OpenCall {
             endpoint,
             key,
             authority,
+            certificate,
             turn,
             terms,
             caching,

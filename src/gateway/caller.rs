@@ -41,8 +41,8 @@ pub enum Identity {
     RunId(Arc<KnownRun>),
     /// A signed token: of one run, or of any run of an organization that the request names.
     Signed(OrganizationId, Option<Arc<KnownRun>>),
-    /// An inference key.
-    Key(Arc<KnownKey>, TokenHash),
+    /// An inference key, and the hash of its secret if not a certificate stands for it.
+    Key(Arc<KnownKey>, Option<TokenHash>),
     /// None, where none is needed.
     Anonymous,
 }
@@ -78,17 +78,27 @@ pub struct Caller {
     pub key: Option<Arc<KnownKey>>,
     /// The right, to be checked by the ledger.
     pub authority: Authority,
+    /// The names of the certificate that stands for the key, if one does.
+    pub(super) certificate: Option<Arc<[String]>>,
 }
 
 impl Caller {
     pub(super) fn of_run(run: Arc<KnownRun>, authority: Authority) -> Self {
-        Self { run, key: None, authority }
+        Self { run, key: None, authority, certificate: None }
     }
 
     /// Refuses a call that names no run with a key that wants one.
     pub(super) fn check_key_names_run(&self) -> Result<(), Fault> {
         let wants_run = self.key.as_ref().is_some_and(|key| key.heard().terms.require_run);
         if wants_run && self.run.named().is_none() { Err(run_id_required()) } else { Ok(()) }
+    }
+
+    /// Refuses a call by a certificate that does not stand for the key any more.
+    pub(super) fn check_certificate(&self) -> Result<(), Fault> {
+        match (&self.key, &self.certificate) {
+            (Some(key), Some(names)) if !key.answers_to(names) => Err(invalid_key()),
+            _ => Ok(()),
+        }
     }
 
     /// The budgets that its calls fall under, in the order of checking.
@@ -172,7 +182,7 @@ impl Gateway {
                 .by_key(hash, self.stranger(presented))
                 .await
                 .map_err(not_found)?
-                .map(|key| Identity::Key(key, hash)),
+                .map(|key| Identity::Key(key, Some(hash))),
             Some(Credential::InferenceKey(_) | Credential::Foreign(_)) => None,
         };
         match (found, credential, self.mode) {
@@ -226,14 +236,15 @@ impl Gateway {
     async fn with_key(
         &self,
         key: Arc<KnownKey>,
-        hash: TokenHash,
+        hash: Option<TokenHash>,
         named: Option<RunId>,
         presented: &Presented,
     ) -> Result<Caller, Fault> {
         let authority = Authority::Key(key.id, hash);
+        let certificate = hash.is_none().then(|| presented.certificate_names.as_slice().into());
         let Some(id) = named else {
             let run = Arc::clone(&key.account);
-            let caller = Caller { run, key: Some(key), authority };
+            let caller = Caller { run, key: Some(key), authority, certificate };
             caller.check_key_names_run()?;
             return Ok(caller);
         };
@@ -244,7 +255,7 @@ impl Gateway {
         if !self.bare_id_is_enough(&run) {
             return Err(invalid_key());
         }
-        Ok(Caller { run, key: Some(key), authority })
+        Ok(Caller { run, key: Some(key), authority, certificate })
     }
 
     /// The address whose questions in vain are counted. In dev mode nobody is a stranger.

@@ -76,6 +76,6 @@ impl Gateway {
         if presented.credentials.iter().any(|one| *one != Credential::InferenceKey(hash)) {
             return Err(two_credentials());
         }
-        if good { Ok(Some(Identity::Key(key, hash))) } else { Err(invalid_key()) }
+        if good { Ok(Some(Identity::Key(key, None))) } else { Err(invalid_key()) }
     }
 }

@@ -83,14 +83,17 @@ impl Gateway {
     }
 
     /// Waits until the run may call models, as a call of it would. There is no reservation to be
-    /// refused, so the ledger is asked for the run's state.
+    /// refused, so the ledger is asked for the run's state, and of those who pay.
     async fn until_open(&self, caller: &Caller) -> Result<(), Fault> {
-        let Caller { run, key, authority } = caller;
+        let Caller { run, key, authority, .. } = caller;
+        let payer = self.directory.refresh_organization(run.terms.organization);
+        payer.await.map_err(unavailable)?;
         if let Some(key) = key {
             self.directory.refresh_key(key.id).await.map_err(unavailable)?;
             if !key.admits(*authority) {
                 return Err(invalid_key());
             }
+            caller.check_certificate()?;
             if run.named().is_none() {
                 return Ok(());
             }

@@ -53,9 +53,15 @@ impl Gateway {
         let (own, payer) = (run.paced.now(), run.payer.paced.now());
         let of_key = key.map(|account| (account, account.paced.now()));
         let whose = if run.named().is_some() { Whose::Run } else { Whose::Key };
-        let most = own.limits.max_concurrency.unwrap_or(self.policy.max_concurrency);
+        // Only runs that name no limit have one.
+        let most = own.limits.max_concurrency;
+        let most = most.or_else(|| run.named().map(|_| self.policy.max_concurrency));
         let scopes = [
-            Scope { whose, pace: own.pace.as_ref(), places: Some((&run.concurrency, most)) },
+            Scope {
+                whose,
+                pace: own.pace.as_ref(),
+                places: most.map(|most| (&run.concurrency, most)),
+            },
             Scope {
                 whose: Whose::Key,
                 pace: of_key.as_ref().and_then(|(_, held)| held.pace.as_ref()),

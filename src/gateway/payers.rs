@@ -93,11 +93,19 @@ impl KnownKey {
         matches!(authority, Authority::Key(id, hash) if id == self.id && self.is_good(hash))
     }
 
-    /// Whether this secret of it looks good. The ledger decides on every call, by its own clock.
-    fn is_good(&self, hash: TokenHash) -> bool {
+    /// Whether it looks good, and this secret for it, if one is shown. The ledger decides on every
+    /// call, by its own clock.
+    fn is_good(&self, hash: Option<TokenHash>) -> bool {
         let heard = self.heard.read();
         let expired = heard.terms.expires_at.is_some_and(|expiry| Utc::now() >= expiry);
-        heard.status == KeyStatus::Active && heard.hash == hash && !expired
+        let shown = hash.is_none_or(|hash| heard.hash == hash);
+        heard.status == KeyStatus::Active && shown && !expired
+    }
+
+    /// Whether one of these names in a certificate stands for it.
+    pub(super) fn answers_to(&self, names: &[String]) -> bool {
+        let heard = self.heard.read();
+        heard.terms.client_identity.as_ref().is_some_and(|identity| names.contains(identity))
     }
 
     /// As [`KnownOrganization::update`].
@@ -158,7 +166,7 @@ impl Directory {
     ) -> Result<Option<Arc<KnownKey>>, NotFound> {
         let known = || {
             let id = self.payers.secrets.read().get(&hash).copied()?;
-            self.known_key(id).filter(|key| key.is_good(hash))
+            self.known_key(id).filter(|key| key.is_good(Some(hash)))
         };
         if let Some(known) = known() {
             return Ok(Some(known));
@@ -167,7 +175,7 @@ impl Directory {
             let Some(snapshot) = self.ledger.find_key(hash).await? else { return Ok(None) };
             let payer = self.organization(snapshot.organization).await?;
             let key = self.meet_key(snapshot, payer);
-            Ok(key.is_good(hash).then_some(key))
+            Ok(key.is_good(Some(hash)).then_some(key))
         })
         .await
     }
@@ -184,19 +192,19 @@ impl Directory {
     ) -> Result<Option<(Arc<KnownKey>, bool)>, NotFound> {
         let seen = Certificates::hash(names);
         let with_standing = |key: Arc<KnownKey>| {
-            let good = key.is_good(key.heard().hash);
+            let good = key.is_good(None);
             (key, good)
         };
-        let met = || {
-            let key = self.known_key(self.payers.certificates.key(seen)?)?;
-            Some(with_standing(key))
-        };
-        let known = || met().filter(|(_, good)| *good);
+        let met = || self.known_key(self.payers.certificates.key(seen)?);
+        // The names may have been taken from the key since, and given to another one.
+        let still = || met().filter(|key| key.answers_to(names)).map(with_standing);
+        let known = || still().filter(|(_, good)| *good);
         if let Some(known) = known() {
             return Ok(Some(known));
         }
-        if self.payers.certificates.is_fresh(seen) {
-            return Ok(met());
+        let was_taken = met().is_some_and(|key| !key.answers_to(names));
+        if self.payers.certificates.is_fresh(seen) && !was_taken {
+            return Ok(still());
         }
         self.ask_for_stranger(None, known, async {
             let found = self.ledger.find_key_by_identity(names).await?;

@@ -1,9 +1,10 @@
 //! What a call hears that a budget refused: the code by whose budget it is, its numbers, and what
 //! helps.
 
+use chrono::Utc;
 use rust_decimal::Decimal;
 
-use crate::domain::budget::{Amounts, Balance, Scope, Unit};
+use crate::domain::budget::{Amounts, Balance, Scope, Unit, Window};
 use crate::domain::fault::{Code, Fault, MoneyFacts};
 use crate::domain::money::Usd;
 use crate::domain::organization::spent_code;
@@ -16,6 +17,7 @@ use super::caller::{Caller, invalid_key, run_not_found};
 pub(super) struct Refused {
     pub(super) scope: Scope,
     pub(super) unit: Unit,
+    pub(super) window: Window,
     /// Where it stands.
     pub(super) balance: Balance,
     /// Where the run's dollars stand.
@@ -38,15 +40,25 @@ impl Refused {
             )
             .retry_after(1),
             (Unit::Usd, false) => Fault::new(spent_code(self.scope, Unit::Usd), self.spent(worst)),
-            (Unit::Tokens, _) => Fault::new(
+            (Unit::Tokens, true) => Fault::new(
+                Code::BudgetReserved,
+                format!(
+                    "This call can take up to {} tokens. Calls in flight have reserved too many \
+                     of those that the {} may take; try again when they have ended.",
+                    worst.tokens,
+                    self.whose(),
+                ),
+            )
+            .retry_after(1),
+            (Unit::Tokens, false) => self.after_the_window(Fault::new(
                 Code::TokenCeilingExceeded,
                 format!(
                     "This call can take up to {} tokens, which is more than the {} has left. Ask \
                      for fewer output tokens or send a shorter prompt.",
                     worst.tokens,
-                    if self.scope == Scope::Key { "key" } else { "run" },
+                    self.whose(),
                 ),
-            ),
+            )),
             (Unit::Calls, _) => Fault::new(
                 Code::CallLimitExceeded,
                 "The run has made as many calls as it may. Finish with what you have.",
@@ -56,6 +68,19 @@ impl Refused {
             Some(facts) => fault.money(facts),
             None => fault,
         }
+    }
+
+    /// Where the budget is full again once its day or its month is over, that is when to come back.
+    fn after_the_window(&self, fault: Fault) -> Fault {
+        // This clock only tells when to come back; the ledger's decides who is admitted.
+        let now = Utc::now();
+        let Some(end) = self.window.end(now) else { return fault };
+        let seconds = u32::try_from((end - now).num_seconds()).unwrap_or_default();
+        fault.retry_after(seconds.saturating_add(1))
+    }
+
+    const fn whose(&self) -> &'static str {
+        if matches!(self.scope, Scope::Key) { "key" } else { "run" }
     }
 
     /// The run's numbers, or the budget's own: what an organization spends is told only to its

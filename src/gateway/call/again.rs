@@ -31,7 +31,8 @@ impl OpenCall {
     /// Whose call it is, and by what right.
     pub(in crate::gateway) fn caller(&self) -> Caller {
         let (run, key) = (Arc::clone(&self.run), self.key.clone());
-        Caller { run, key, authority: self.authority }
+        let (authority, certificate) = (self.authority, self.certificate.clone());
+        Caller { run, key, authority, certificate }
     }
 
     /// The models and prices that it was admitted on.
@@ -110,7 +111,9 @@ impl OpenCall {
             self.gateway.hear_again(&self.run, self.key.as_deref(), heard).await?;
             let caller = self.caller();
             let may_name = check_endpoint(self.endpoint, &caller).is_ok();
-            if !may_name || !may_use(&caller, target) || caller.check_key_names_run().is_err() {
+            let is_good =
+                caller.check_certificate().is_ok() && caller.check_key_names_run().is_ok();
+            if !may_name || !is_good || !may_use(&caller, target) {
                 break;
             }
             ask = anew(self);

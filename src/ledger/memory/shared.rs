@@ -105,7 +105,8 @@ impl Shared {
         let key = self.keys.get(&id).map(|record| &record.key);
         let good = key.filter(|key| {
             let expired = key.terms.expires_at.is_some_and(|expiry| now >= expiry);
-            key.status == KeyStatus::Active && key.hash == hash && !expired
+            let shown = hash.is_none_or(|hash| key.hash == hash);
+            key.status == KeyStatus::Active && shown && !expired
         });
         let key = good.ok_or(Refusal::InvalidKey)?;
         if run_of.is_some_and(|organization| organization != key.organization) {

@@ -9,7 +9,7 @@ use sqlx::postgres::PgRow;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::domain::budget::{Balance, Scope, Unit};
+use crate::domain::budget::{Balance, Scope, Unit, Window};
 use crate::domain::id::{Attempt, KeyId, RunId};
 use crate::domain::reservation::{Ask, Authority, Refusal};
 use crate::domain::run::RunState;
@@ -71,7 +71,7 @@ pub(super) fn rows<'a>(jobs: &'a [Job], budgets: &[Uuid], keys: &[Uuid]) -> Vec<
             &job.ask;
         let (token_hash, key_hash) = match authority {
             Authority::Token(hash) => (Some(hash.as_bytes().as_slice()), None),
-            Authority::Key(_, hash) => (None, Some(hash.as_bytes().as_slice())),
+            Authority::Key(_, hash) => (None, hash.as_ref().map(|hash| hash.as_bytes().as_slice())),
             Authority::RunId => (None, None),
         };
         AskRow {
@@ -132,9 +132,12 @@ pub(super) fn read_verdict(row: &PgRow) -> Result<Verdict, sqlx::Error> {
             // Where all budgets are runs', nothing is said about whose they are.
             let scope = row.try_get::<Option<&str>, _>(4)?.map_or(Some(Scope::Run), Scope::parse);
             let unit: &str = row.try_get(5)?;
+            let window = row.try_get::<Option<&str>, _>(6)?;
+            let window = window.map_or(Some(Window::Lifetime), Window::parse);
             Refusal::Budget {
                 scope: scope.ok_or_else(|| unreadable("scope"))?,
                 unit: Unit::parse(unit).ok_or_else(|| unreadable("unit"))?,
+                window: window.ok_or_else(|| unreadable("period"))?,
                 latched: row.try_get::<Option<bool>, _>(10)?.unwrap_or_default(),
                 balance: read_balance(row, 7)?,
                 usd: read_balance(row, USD)?,

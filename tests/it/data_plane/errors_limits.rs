@@ -236,6 +236,27 @@ async fn money_that_is_only_reserved_refuses_for_now() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_are_only_reserved_refuse_for_now() {
+    let stage = Stage::simulated(&[("ADMISSION_WAIT_SECONDS", "0")]).await;
+    let text = "[[sim stall=head]]";
+    let wanted = counted_input("hi") + MAX_TOKENS;
+    let taken = super::stage::strict_input(text) + MAX_TOKENS;
+    let run = stage.run(json!({"token_limit": taken + wanted - 1})).await;
+    let begun = begin(&stage, &run).await;
+    let says = format!(
+        "This call can take up to {wanted} tokens. Calls in flight have reserved too many of those \
+         that the run may take; try again when they have ended."
+    );
+    let reserved = cost(MODEL, super::stage::strict_input(text), 0, MAX_TOKENS);
+    let more = money("1", "0", &reserved.to_string(), &worst("hi").to_string());
+    let answer = stage.client().ask(&run, &ask("hi")).await;
+    check("reserved", &answer, &refused("budget_reserved", says).more(more));
+    stage.abort(&run).await;
+    begun.await.unwrap();
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_cannot_be_reached_or_is_late_is_told_apart() {
     let says = "The provider cannot be reached. Try again later.";
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

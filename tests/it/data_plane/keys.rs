@@ -1,5 +1,6 @@
 //! Calls with inference keys, over HTTP.
 
+use rungate::domain::budget::Window;
 use rungate::domain::id::{CreditId, OrganizationId};
 use rungate::domain::key::TokenHash;
 use rungate::domain::money::Usd;
@@ -178,5 +179,51 @@ async fn a_circuit_of_the_default_organization_holds_for_its_runs() {
     let patch = SettingsPatch { reset_circuit: true, ..monthly("1") };
     organizations.put_settings(default, patch).await.unwrap();
     assert_eq!(client.ask(&run, &prompt("hello")).await.status, 200);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ceiling_of_the_month_says_when_the_month_is_over() {
+    let database = postgres::database().await;
+    let gateway = TestGateway::serve(&database, &[]).await;
+    let organizations = &gateway.running.gateway;
+    let default = OrganizationId::DEFAULT;
+    for (window, limits) in [
+        (Window::Month, KeyLimits { monthly_tokens: Tokens::new(2), ..LIMITS }),
+        (Window::Day, KeyLimits { daily_tokens: Some(Tokens::new(2)), ..LIMITS }),
+    ] {
+        let (_, secret) =
+            organizations.mint_key(default, KeyTerms::default(), limits).await.unwrap();
+        let left = |now| (window.end(now).unwrap() - now).num_seconds();
+        let before = left(chrono::Utc::now());
+        let answer = ask(&gateway.client, secret.expose_secret(), None).await;
+        assert_eq!(answer.code(), "token_ceiling_exceeded", "{}", answer.text);
+        let seconds: i64 = answer.header("retry-after").unwrap().parse().unwrap();
+        let after = left(chrono::Utc::now());
+        // Unless it ended meanwhile.
+        assert!(after > before || (after..=before + 1).contains(&seconds), "{window:?} {seconds}");
+    }
+    gateway.stop().await;
+}
+
+/// A run that names no limit has one; a key has those that it was given.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_names_no_limit_may_have_any_number_of_calls_under_way() {
+    let database = postgres::database().await;
+    let gateway = TestGateway::serve(&database, &[("MAX_CONCURRENCY_PER_RUN", "2")]).await;
+    let client = &gateway.client;
+    let minted =
+        gateway.running.gateway.mint_key(OrganizationId::DEFAULT, KeyTerms::default(), LIMITS);
+    let (_, secret) = minted.await.unwrap();
+    let mut body = prompt("[[sim delay_ms=500]]");
+    body["max_tokens"] = json!(16);
+    let calls = (0..8).map(|_| {
+        let call = client.http.post(format!("{}/v1/chat/completions", client.data));
+        let call = call.bearer_auth(secret.expose_secret()).json(&body);
+        async move { Answer::of(call.send().await.unwrap()).await }
+    });
+    for answer in futures_util::future::join_all(calls).await {
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
     gateway.stop().await;
 }

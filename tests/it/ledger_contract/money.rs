@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use rungate::domain::budget::{Balance, Scope, Unit};
+use rungate::domain::budget::{Balance, Scope, Unit, Window};
 use rungate::domain::id::{OrganizationId, RunId};
 use rungate::domain::reservation::{Ask, Authority, Refusal, Reservation};
 use rungate::domain::run::{RunPatch, RunState};
@@ -29,6 +29,7 @@ pub(crate) async fn check_a_cap_is_reached_exactly(ledger: Arc<dyn Ledger>) {
     let told = Refusal::Budget {
         scope: Scope::Run,
         unit: Unit::Usd,
+        window: Window::Lifetime,
         latched: false,
         balance: full,
         usd: full,

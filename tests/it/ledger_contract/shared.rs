@@ -113,7 +113,7 @@ impl Key {
         };
         let mut ask = self.org.ask(run.unwrap_or(&nobody), cost).await;
         ask.run = run.map(|run| run.id);
-        ask.authority = Authority::Key(self.id, self.hash);
+        ask.authority = Authority::Key(self.id, Some(self.hash));
         let heard = self.org.ledger.find_key_by_id(self.id).await.unwrap().unwrap();
         ask.heard.key = heard.version;
         ask.budgets.extend_from_slice(&self.budgets);

@@ -138,7 +138,8 @@ impl World {
         let cost = Decimal::from_i128_with_scale(atoms, 18).normalize().to_string();
         let amounts = amounts(&cost, self.random.below(500));
         let (id, facts) = (ReservationId::generate(), facts("small"));
-        let authority = key.map_or(Authority::RunId, |(_, id, hash)| Authority::Key(id, hash));
+        let authority =
+            key.map_or(Authority::RunId, |(_, id, hash)| Authority::Key(id, Some(hash)));
         let mut verdicts = Vec::new();
         for ledger in &self.ledgers {
             let payer = ledger.find_organization(organization).await.unwrap().unwrap();

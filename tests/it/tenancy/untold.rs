@@ -86,6 +86,30 @@ async fn residency_holds_although_nobody_was_told() {
     stage.gateway.stop().await;
 }
 
+/// Counting is no call and costs nothing, but it takes the prompt to the provider.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_is_not_sent_to_be_counted_where_it_may_not_go_although_nobody_was_told() {
+    let stage = Stage::new().await;
+    let tenant = wide(&stage).await;
+    let client = &stage.gateway.client;
+    let mut body = prompt("Hi");
+    body["model"] = json!("claude-haiku-4-5");
+    let count = async |credential: &str| {
+        let request = client.http.post(format!("{}/v1/messages/count_tokens", client.data));
+        told(&Answer::of(request.bearer_auth(credential).json(&body).send().await.unwrap()).await)
+    };
+    for credential in [&tenant.run_token, &tenant.key_secret] {
+        assert_eq!(count(credential).await, (200, String::new()));
+        let version = "UPDATE organizations SET version = version + 1 WHERE id = '{org}'";
+        let bound = "UPDATE organization_settings SET eu_only = true";
+        change(&stage, &tenant, &format!("{bound};{version}")).await;
+        assert_eq!(count(credential).await, (403, "eu_residency_unavailable".to_owned()));
+        let settings = format!("PUT /organizations/{}/inference/settings", tenant.id);
+        stage.operate(&settings, Some(json!({"eu_only": false})), 200).await;
+    }
+    stage.gateway.stop().await;
+}
+
 /// The default organization has no budgets until it is configured, so nothing that its calls lock
 /// would tell of its first one.
 #[tokio::test(flavor = "multi_thread")]

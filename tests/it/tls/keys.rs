@@ -14,7 +14,7 @@ use serde_json::json;
 use super::authority::{Authority, Certified};
 use crate::support::client::{Answer, prompt};
 use crate::support::gateway::TestGateway;
-use crate::support::postgres::database;
+use crate::support::postgres::{connect, database, execute};
 
 const LIMITS: KeyLimits = KeyLimits {
     monthly_tokens: Tokens::new(1_000_000),
@@ -27,6 +27,7 @@ const LIMITS: KeyLimits = KeyLimits {
 struct Scene {
     authority: Authority,
     gateway: TestGateway,
+    database: String,
     organization: OrganizationId,
 }
 
@@ -41,7 +42,8 @@ impl Scene {
             ("TLS_CLIENT_CA_FILE", authorities.as_str()),
             ("RUN_AUTH", "token"),
         ];
-        let gateway = TestGateway::serve(&database().await, &settings).await;
+        let database = database().await;
+        let gateway = TestGateway::serve(&database, &settings).await;
         let uses = &gateway.running.gateway;
         let organization =
             uses.create_organization(OrganizationId::generate(), "one".to_owned()).await.unwrap();
@@ -49,7 +51,7 @@ impl Scene {
         let limit = Usd::parse("1").unwrap();
         let patch = SettingsPatch { monthly_cost_limit: Some(limit), ..SettingsPatch::default() };
         uses.put_settings(organization, patch).await.unwrap();
-        Self { authority, gateway, organization }
+        Self { authority, gateway, database, organization }
     }
 
     fn uses(&self) -> &Gateway {
@@ -71,6 +73,14 @@ impl Scene {
             request = request.header(AUTHORIZATION, format!("Bearer {credential}"));
         }
         Answer::of(request.send().await.unwrap()).await
+    }
+
+    /// Changes a key as another gateway does whose notification gets lost.
+    async fn change(&self, key: &KeyRecord, set: &str) {
+        let mut elsewhere = connect(&self.database).await;
+        let (id, set) = (key.key.id, format!("version = version + 1, {set}"));
+        let change = format!("UPDATE inference_keys SET {set} WHERE id = '{id}'");
+        execute(&mut elsewhere, &change).await;
     }
 
     async fn until(&self, own: &Certified, status: u16) {
@@ -167,5 +177,37 @@ async fn a_name_stands_for_one_key_and_is_one_that_a_certificate_may_have() {
     for wrong in ["agent.example", "san:dns:", "san:ip:10.0.0.1", "subject:CN=a\nb", &long] {
         assert!(mint(wrong).await.is_err(), "{wrong:?}");
     }
+    scene.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_stands_for_its_key_until_the_name_is_taken_from_it_whoever_was_told() {
+    let scene = Scene::new().await;
+    let name = "san:dns:agent.example";
+    let own = scene.authority.issue(10, dns("agent.example"));
+    let (first, _) = scene.key(Some(name)).await;
+    assert_eq!(scene.ask(&own, None).await.status, 200);
+    // Whatever its secret is: the certificate shows none.
+    scene.change(&first, "secret_hash = sha256('another')").await;
+    assert_eq!(scene.ask(&own, None).await.status, 200);
+    scene.change(&first, "client_identity = NULL").await;
+    for _ in 0..3 {
+        assert_eq!(scene.ask(&own, None).await.code(), "invalid_key");
+    }
+    // Given to another key here, and moved to a third elsewhere.
+    let (second, _) = scene.key(Some(name)).await;
+    scene.until(&own, 200).await;
+    let (third, _) = scene.key(None).await;
+    scene.change(&second, "client_identity = NULL").await;
+    scene.change(&third, &format!("client_identity = '{name}'")).await;
+    scene.until(&own, 200).await;
+    scene
+        .uses()
+        .set_key_status(scene.organization, third.key.id, KeyStatus::Revoked)
+        .await
+        .unwrap();
+    scene.until(&own, 401).await;
+    let second = scene.uses().key_record(scene.organization, second.key.id).await.unwrap();
+    assert_eq!(second.key.status, KeyStatus::Active);
     scene.gateway.stop().await;
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use crate::domain::budget::{Amounts, BudgetRef, Scope, Unit};
+use crate::domain::budget::{Amounts, BudgetRef, Scope, Unit, Window};
 use crate::domain::money::{Overflow, add_exact};
 use crate::domain::policy;
 use crate::domain::reservation::{Ask, Refusal, Reservation};
@@ -56,6 +56,7 @@ impl Account {
             Refusal::Budget {
                 scope: refused.scope,
                 unit: refused.unit,
+                window: of.map_or(Window::Lifetime, |of| of.budget.window),
                 latched: of.is_some_and(|of| of.latched),
                 balance,
                 usd: usd(self, &others),

@@ -27,23 +27,24 @@ pub(super) fn whole(object: &Value, member: &str) -> u64 {
     object.get(member).and_then(Value::as_u64).unwrap_or(0)
 }
 
-/// An exact amount of dollars with at least two digits after the point: `$0.15`, `$0.0000246`.
+/// An exact amount of dollars with at least two digits after the point: `$0.15`, `-$0.0000246`.
 pub(super) fn dollars(amount: &str) -> String {
     let amount = super::print::plain(amount);
-    match amount.split_once('.') {
-        None if amount == "-" => amount,
-        None => format!("${amount}.00"),
-        Some((whole, fraction)) => format!("${whole}.{fraction:0<2}"),
+    let (sign, digits) = match amount.strip_prefix('-') {
+        Some("") => return amount,
+        Some(digits) => ("-", digits),
+        None => ("", amount.as_str()),
+    };
+    match digits.split_once('.') {
+        None => format!("{sign}${digits}.00"),
+        Some((whole, fraction)) => format!("{sign}${whole}.{fraction:0<2}"),
     }
 }
 
 /// An exact amount of dollars with its sign: `+$25.00`, `-$0.00027`.
 pub(super) fn signed(amount: &str) -> String {
-    match amount.strip_prefix('-') {
-        Some("") => amount.to_owned(),
-        Some(amount) => format!("-{}", dollars(amount)),
-        None => format!("+{}", dollars(amount)),
-    }
+    let shown = dollars(amount);
+    if shown.starts_with('-') { shown } else { format!("+{shown}") }
 }
 
 /// About how many: `340K`, `1.2M`.
@@ -150,6 +151,7 @@ mod tests {
             ("0.6", "$0.60"),
             ("0.15", "$0.15"),
             ("0.0000246", "$0.0000246"),
+            ("-0.25", "-$0.25"),
             ("-", "-"),
         ] {
             assert_eq!(dollars(amount), shown);

@@ -31,7 +31,9 @@ use super::{Gateway, unavailable};
 
 /// How long a comparison is remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// How many comparisons are remembered.
+/// How long it is remembered that an orchestrator key was good. It is looked up all the same.
+const KEY_REMEMBERED: Duration = Duration::from_secs(3600);
+/// How many comparisons and keys are remembered.
 const MAX_REMEMBERED: usize = 1_024;
 /// How many passwords are hashed at once: each takes 19 MiB and a processor.
 const MAX_AT_ONCE: usize = 2;
@@ -87,15 +89,19 @@ impl Logins {
         digest.and_then(|digest| known.get(&digest).copied()).is_some_and(|until| now < until)
     }
 
-    fn remember(&self, digest: Option<[u8; 32]>, now: Instant) {
+    fn remember(&self, digest: Option<[u8; 32]>, now: Instant, long: Duration) {
         let Some(digest) = digest else { return };
         let mut known = self.known.lock();
         if known.len() >= MAX_REMEMBERED {
             known.retain(|_, until| now < *until);
         }
         if known.len() < MAX_REMEMBERED {
-            known.insert(digest, now + REMEMBERED);
+            known.insert(digest, now + long);
         }
+    }
+
+    fn forget(&self, digest: Option<[u8; 32]>) {
+        digest.and_then(|digest| self.known.lock().remove(&digest));
     }
 }
 
@@ -155,11 +161,12 @@ impl Gateway {
         }
         by_address.give_back();
         by_name.give_back();
-        self.logins.remember(digest, now);
+        self.logins.remember(digest, now, REMEMBERED);
         Ok(role)
     }
 
-    /// The orchestrator key of this secret, if it is good.
+    /// The orchestrator key of this secret, if it is good. One that was good a while ago is looked
+    /// up whatever else came from its address: who sends wrong ones there keeps nobody out.
     ///
     /// # Errors
     /// 429 if too many of this address were wrong; 503 if the ledger cannot say.
@@ -169,10 +176,17 @@ impl Gateway {
         from: Option<IpAddr>,
     ) -> Result<Option<OrchestratorKey>, Fault> {
         let (address, now) = (from.map(household), Instant::now());
-        self.logins.addresses.check(address, now).map_err(too_many)?;
+        let digest = Some(*secret.as_bytes());
+        if !self.logins.remembers(digest, now) {
+            self.logins.addresses.check(address, now).map_err(too_many)?;
+        }
         let found = self.ledger.find_orchestrator_key(secret).await.map_err(unavailable)?;
-        if found.is_none() {
-            let _failed = self.logins.addresses.take(address, now);
+        match found {
+            Some(_) => self.logins.remember(digest, now, KEY_REMEMBERED),
+            None => {
+                self.logins.forget(digest);
+                let _failed = self.logins.addresses.take(address, now);
+            }
         }
         Ok(found)
     }

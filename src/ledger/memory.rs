@@ -189,9 +189,11 @@ impl State {
         page: Page,
         now: DateTime<Utc>,
     ) -> Vec<RunRecord> {
+        let own = |account: &Account| organization.is_none_or(|id| account.organization() == id);
         let start = match page.after.map(RunId::from_uuid) {
             None => Bound::Unbounded,
-            Some(after) => match self.runs.get(&after) {
+            // A run of somebody else's is as good as none.
+            Some(after) => match self.runs.get(&after).filter(|account| own(account)) {
                 Some(account) => Bound::Excluded((account.created_at(), after)),
                 None => return Vec::new(),
             },
@@ -199,7 +201,7 @@ impl State {
         self.by_creation
             .range((start, Bound::Unbounded))
             .filter_map(|(_, run)| self.runs.get(run))
-            .filter(|account| organization.is_none_or(|id| account.organization() == id))
+            .filter(|account| own(account))
             .filter(|account| status.is_none_or(|status| account.state() == status))
             .take(usize::try_from(page.limit).unwrap_or(usize::MAX))
             .map(|account| account.record(now))

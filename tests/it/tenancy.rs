@@ -15,3 +15,4 @@ mod changes;
 mod untold;
 mod key_changes;
 mod credits;
+mod listing;

@@ -112,7 +112,8 @@ pub const LIST: &str = concat!(
     "r.model_aliases::text, r.forced_parameters::text, r.provider, r.attempt_budget, ",
     "r.own_providers, r.fallback ",
     "FROM runs r WHERE ($1::text IS NULL OR r.state = $1) AND ($2::uuid IS NULL OR ",
-    "(r.created_at, r.id) > (SELECT a.created_at, a.id FROM runs a WHERE a.id = $2)) ",
+    "(r.created_at, r.id) > (SELECT a.created_at, a.id FROM runs a WHERE a.id = $2 ",
+    "AND ($4::uuid IS NULL OR a.organization_id = $4))) ",
     "AND ($4::uuid IS NULL OR r.organization_id = $4) ORDER BY r.created_at, r.id LIMIT $3"
 );
 

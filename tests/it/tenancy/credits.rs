@@ -77,3 +77,16 @@ async fn only_what_credits_paid_is_in_their_history() {
     assert_eq!(history["data"][0]["run_id"], run.id);
     stage.gateway.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_provider_took_beyond_the_credits_is_shown_as_a_debt() {
+    let stage = Stage::new().await;
+    let tenant = stage.tenant("lab", &[]).await;
+    let mut connection = crate::support::postgres::connect(&stage.database).await;
+    let overrun = "UPDATE budgets SET spent = limit_amount + 0.25, lowered = true \
+        WHERE scope = 'credits'";
+    crate::support::postgres::execute(&mut connection, overrun).await;
+    let credits = format!("GET /organizations/{}/credits", tenant.id);
+    assert_eq!(stage.operate(&credits, None, 200).await["balance_usd"], "-0.25");
+    stage.gateway.stop().await;
+}

@@ -28,6 +28,9 @@ async fn whoever_guesses_is_slowed_down_and_others_are_not() {
     let tenant = stage.tenant("lab", &[("ada", "viewer")]).await;
     let show = format!("GET /organizations/{}", tenant.id);
     let guess = Who::Bearer("rg-orc-nobodys".to_owned());
+    let orchestrator = Who::Bearer(tenant.orchestrator_secret.clone());
+    let runs = "GET /runs";
+    assert_eq!(stage.ask_from(200, &orchestrator, runs, None).await.status, 200);
     let mut refused = None;
     for _ in 0..30 {
         let answer = stage.ask_from(200, &guess, &show, None).await;
@@ -42,6 +45,12 @@ async fn whoever_guesses_is_slowed_down_and_others_are_not() {
     let member = Who::Member("ada");
     assert_eq!(stage.ask_from(200, &member, &show, None).await.status, 429);
     assert_eq!(stage.ask_from(201, &member, &show, None).await.status, 200);
+    // A key that is known to be good is kept out by nobody, and revoked it is good no more.
+    assert_eq!(stage.ask_from(200, &orchestrator, runs, None).await.status, 200);
+    let revoke = format!("/organizations/{}/orchestrator-keys/{}", tenant.id, tenant.orchestrator);
+    stage.operate(&format!("DELETE {revoke}"), None, 200).await;
+    assert_eq!(stage.ask_from(200, &orchestrator, runs, None).await.status, 401);
+    assert_eq!(stage.ask_from(200, &orchestrator, runs, None).await.status, 429);
     stage.gateway.stop().await;
 }
 

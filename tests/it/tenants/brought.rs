@@ -87,6 +87,15 @@ async fn a_run_calls_with_the_key_that_it_brought_and_others_do_not() {
         assert!(!text.contains(&hex::encode("runs-key")), "a {what} has the key: {text}");
     }
     assert!(!registered.text.contains(&provider.base_url()), "{}", registered.text);
+    let audit = client.operator(Method::GET, &format!("/organizations/{org}/audit"));
+    let booked = Answer::of(audit.send().await.unwrap()).await.json();
+    let booked = booked["data"].as_array().unwrap().iter();
+    let booked: Vec<_> = booked.filter(|one| one["object"]["kind"] == "run_provider").collect();
+    assert_eq!(booked.len(), 1, "{booked:#?}");
+    assert_eq!(booked[0]["object"]["id"], own.id);
+    assert_eq!(booked[0]["new"]["provider"], "openai");
+    assert_eq!(booked[0]["new"]["base_url"], provider.base_url());
+    assert_eq!(booked[0]["new"]["key_ciphertext"], "(redacted)");
     pool.close().await;
     there.stop().await;
     gateway.stop().await;

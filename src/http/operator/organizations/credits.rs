@@ -56,8 +56,9 @@ pub(super) struct CreditView {
 struct BalanceView {
     /// Whether calls are paid for in advance: from the first credit on they are.
     prepaid: bool,
-    /// What is left: put in, less what was spent and what calls in flight may cost.
-    #[schemars(with = "UsdText")]
+    /// What is left: put in, less what was spent and what calls in flight may cost. Less than
+    /// nothing if a provider took more than a call could cost.
+    #[schemars(with = "String")]
     balance_usd: String,
     /// All that was ever put in.
     #[schemars(with = "UsdText")]
@@ -158,10 +159,10 @@ impl BalanceView {
     fn of(standing: Option<&BudgetStanding>) -> Self {
         let balance = standing.map(|standing| standing.balance).unwrap_or_default();
         let left = balance.limit.saturating_sub(balance.spent).saturating_sub(balance.reserved);
-        let left = Usd::from_decimal(left).unwrap_or_default();
         Self {
             prepaid: standing.is_some(),
-            balance_usd: plain(left.decimal()),
+            // Below nothing if a provider took more than a call could cost.
+            balance_usd: plain(left),
             credited_usd: plain(balance.limit),
             spent_usd: plain(balance.spent),
             reserved_usd: plain(balance.reserved),

@@ -1,4 +1,5 @@
-//! Passwords of members: hashed slowly, off the workers, a few at a time, and guessed rarely.
+//! Credentials of the control plane, guessed rarely. Passwords of members are hashed slowly, off
+//! the workers, a few at a time.
 //!
 //! What a member may do is read with each request, and so is the hash of his password. Only the
 //! slow comparison of the two is remembered, for a minute: so a member who is taken out, or gets
@@ -189,6 +190,16 @@ impl Gateway {
             }
         }
         Ok(found)
+    }
+
+    /// Counts a token that is not the operator's. His own is not looked for here, so nobody's
+    /// guesses keep him out.
+    ///
+    /// # Errors
+    /// 429 if too many of this address were wrong.
+    pub fn count_guess(&self, from: Option<IpAddr>) -> Result<(), Fault> {
+        let guess = self.logins.addresses.take(from.map(household), Instant::now());
+        guess.map(drop).map_err(too_many)
     }
 
     /// Hashes a password for storage.

@@ -121,6 +121,7 @@ async fn caller(
                 return Ok(Caller::Operator);
             }
             if !secret.expose_secret().starts_with(ORCHESTRATOR_KEY_PREFIX) {
+                operator.gateway.count_guess(from)?;
                 return Err(invalid_key());
             }
             let found = operator.gateway.find_orchestrator(given, from).await?;

@@ -75,24 +75,40 @@ impl Exchange {
 
     /// Reads the body and checks the credential, as [`Exchange::admit`] does. What is too large or
     /// encoded in an unknown way is refused whoever sends it; what else is wrong with a body only
-    /// its sender may hear.
+    /// its sender may hear. One that may become large is read only if its credential is good.
     pub(super) async fn body(
         &self,
         mut payload: web::Payload,
         needs: Right,
     ) -> Result<(Caller, Body), Fault> {
         let limit = self.operator.max_body_bytes;
+        let mut admitted = None;
+        if decode::is_heavy(self.request.headers()) {
+            match self.admit_heavy(limit, needs).await {
+                Ok(caller) => admitted = Some(caller),
+                Err(fault) => {
+                    self.unread.replace(Some(payload));
+                    return Err(fault);
+                }
+            }
+        }
         let read = decode::read_json(&self.request, &mut payload, limit, None).await;
         if read.is_err() {
             self.unread.replace(Some(payload));
         }
-        match read {
-            Err(fault) if fault.code() != Code::InvalidRequest => Err(fault),
-            read => {
+        match (read, admitted) {
+            (Err(fault), _) if fault.code() != Code::InvalidRequest => Err(fault),
+            (read, Some(caller)) => read.map(|body| (caller, Body(body))),
+            (read, None) => {
                 let caller = self.admit(needs).await?;
                 read.map(|body| (caller, Body(body)))
             }
         }
+    }
+
+    async fn admit_heavy(&self, limit: usize, needs: Right) -> Result<Caller, Fault> {
+        decode::check_headers(self.request.headers(), limit)?;
+        self.admit(needs).await
     }
 
     /// The run that the path names.

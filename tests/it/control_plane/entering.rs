@@ -91,7 +91,10 @@ async fn a_connection_is_closed_on_a_body_that_does_not_end() {
     let app = App::new().await;
     let address = app.base.trim_start_matches("http://");
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let head = "POST /runs HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head = format!(
+        "POST /runs HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\
+         transfer-encoding: chunked\r\n\r\n"
+    );
     let spaces = " ".repeat(MAX_BODY_BYTES + 1);
     let request = format!("{head}{:x}\r\n{spaces}\r\n", spaces.len());
     stream.write_all(request.as_bytes()).await.unwrap();

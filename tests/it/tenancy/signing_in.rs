@@ -1,8 +1,9 @@
 //! Names and passwords of members.
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::stage::{PASSWORD, Stage, Who};
+use super::stage::{PASSWORD, Stage, Who, operator};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_who_was_taken_out_is_refused_at_once_though_he_was_remembered() {
@@ -55,6 +56,21 @@ async fn whoever_guesses_is_slowed_down_and_others_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_operators_token_is_guessed_rarely_and_good_all_the_while() {
+    let stage = Stage::new().await;
+    let guess = Who::Bearer("not-the-operators".to_owned());
+    let show = "GET /organizations/default";
+    let mut statuses = Vec::new();
+    for _ in 0..30 {
+        statuses.push(stage.ask_from(200, &guess, show, None).await.status);
+    }
+    assert!(statuses[..20].iter().all(|status| *status == 401), "{statuses:?}");
+    assert!(statuses[20..].contains(&429), "{statuses:?}");
+    assert_eq!(stage.ask_from(200, &operator(), show, None).await.status, 200);
+    stage.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_who_asks_many_things_at_once_is_not_taken_for_somebody_who_guesses() {
     let stage = Stage::new().await;
     let tenant = stage.tenant("lab", &[("ada", "viewer")]).await;
@@ -84,5 +100,27 @@ async fn a_password_is_long_and_kept_as_a_slow_hash_alone() {
         .await
         .unwrap();
     assert!(kept.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{kept}");
+    stage.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_body_of_nobody_known_is_not_waited_for() {
+    let stage = Stage::new().await;
+    let admin = stage.gateway.running.admin_addr;
+    for (says, status) in [
+        ("content-length: 1000000", "401"),
+        ("transfer-encoding: chunked", "401"),
+        ("content-length: 100000000", "413"),
+    ] {
+        let mut socket = tokio::net::TcpStream::connect(admin).await.unwrap();
+        let head = format!(
+            "POST /runs HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer nobodys\r\n\
+             content-type: application/json\r\n{says}\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        socket.read_exact(&mut answer).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {status}"), "{says}");
+    }
     stage.gateway.stop().await;
 }

@@ -44,6 +44,8 @@ pub(crate) enum Payer {
     Run,
     /// Their run's, their key's and their organization's, of which there are many.
     Organizations,
+    /// The same, where the runs and the keys lie scattered among all that are in the tables.
+    Scattered,
     /// The same of one organization, with many runs and keys.
     OneOrganization,
 }
@@ -62,13 +64,14 @@ impl Kind {
     pub(crate) const COLUMNS: [Self; 5] =
         [Self::Direct, Self::Relay, Self::Dev, Self::Serve, Self::ServeOne];
     /// Those of the table of organizations.
-    pub(crate) const PAID: [Self; 6] = [
+    pub(crate) const PAID: [Self; 7] = [
         Self::Paid(Payer::Run, Rows::Few),
         Self::Paid(Payer::Organizations, Rows::Few),
         Self::Paid(Payer::OneOrganization, Rows::Few),
         Self::Paid(Payer::Run, Rows::Many),
         Self::Paid(Payer::Organizations, Rows::Many),
         Self::Paid(Payer::OneOrganization, Rows::Many),
+        Self::Paid(Payer::Scattered, Rows::Many),
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -85,6 +88,7 @@ impl Kind {
             Self::Paid(Payer::Run, Rows::Many) => "one budget, full",
             Self::Paid(Payer::Organizations, Rows::Many) => "three budgets, full",
             Self::Paid(Payer::OneOrganization, Rows::Many) => "one organization, full",
+            Self::Paid(Payer::Scattered, _) => "three budgets, scattered",
         }
     }
 }

@@ -33,6 +33,7 @@ mod targets;
 mod tenants;
 mod turns;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -139,7 +140,8 @@ async fn measure(options: &Options, soak: Option<soak::SoakOptions>) -> Result<(
     }
     let wrk = load::Wrk::find(folder.path()).await?;
     let provider = Provider::start(folder.path()).await?;
-    let mut results = Results::default();
+    let rounds = usize::try_from(options.rounds)?;
+    let mut results = Results { rounds, samples: BTreeMap::new(), held: BTreeMap::new() };
     eprintln!("starting the contenders");
     let contenders = Contenders::start(folder.path(), &provider).await?;
     let postgres = machine::describe_postgres(&contenders.serve.database).await?;

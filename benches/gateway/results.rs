@@ -25,9 +25,9 @@ pub(crate) enum Metric {
     Commits,
 }
 
-/// Everything that was measured.
-#[derive(Default)]
+/// Everything that was measured, in so many rounds.
 pub(crate) struct Results {
+    pub(crate) rounds: usize,
     pub(crate) samples: Samples,
     pub(crate) held: Held1000,
 }
@@ -38,7 +38,7 @@ impl Results {
         median(self.series(id, kind, metric))
     }
 
-    /// The median of each round's ratio to the bare relay in the same round. Postgres is held
+    /// The median of each round's ratio to the bare relay in the same turns. Postgres is held
     /// against the relay's own CPU.
     pub(crate) fn ratio(&self, id: &'static str, kind: Kind, metric: Metric) -> Option<f64> {
         median(self.ratios(id, kind, metric))
@@ -47,7 +47,7 @@ impl Results {
     /// The ratios of all rounds, whose median [`Self::ratio`] is.
     pub(crate) fn ratios(&self, id: &'static str, kind: Kind, metric: Metric) -> Vec<f64> {
         let base = if metric == Metric::Postgres { Metric::Cpu } else { metric };
-        ratios(self.series(id, kind, metric), self.series(id, Kind::Relay, base))
+        self.by_round(ratios(self.turns(id, kind, metric), self.turns(id, Kind::Relay, base)))
     }
 
     /// Each round's ratio of a contender to another one.
@@ -58,18 +58,29 @@ impl Results {
         kind: Kind,
         metric: Metric,
     ) -> Vec<f64> {
-        ratios(self.series(id, kind, metric), self.series(id, base, metric))
+        self.by_round(ratios(self.turns(id, kind, metric), self.turns(id, base, metric)))
     }
 
     /// The value of each round.
     pub(crate) fn series(&self, id: &'static str, kind: Kind, metric: Metric) -> Vec<f64> {
-        let rounds = |kind| self.samples.get(&(id, kind)).map_or(&[][..], Vec::as_slice);
+        self.by_round(self.turns(id, kind, metric))
+    }
+
+    /// The median of the turns of each round.
+    fn by_round(&self, turns: Vec<f64>) -> Vec<f64> {
+        let each = turns.len().div_ceil(self.rounds).max(1);
+        turns.chunks(each).filter_map(|round| median(round.to_vec())).collect()
+    }
+
+    /// The value of each turn.
+    fn turns(&self, id: &'static str, kind: Kind, metric: Metric) -> Vec<f64> {
+        let turns = |kind| self.samples.get(&(id, kind)).map_or(&[][..], Vec::as_slice);
         let of = |sample: &Sample| read(sample, metric);
         if metric != Metric::Added {
-            return rounds(kind).iter().map(of).collect();
+            return turns(kind).iter().map(of).collect();
         }
-        let alone = rounds(Kind::Direct).iter();
-        rounds(kind).iter().zip(alone).map(|(sample, alone)| of(sample) - of(alone)).collect()
+        let alone = turns(Kind::Direct).iter();
+        turns(kind).iter().zip(alone).map(|(sample, alone)| of(sample) - of(alone)).collect()
     }
 }
 

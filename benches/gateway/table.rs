@@ -113,6 +113,9 @@ pub(crate) const fn base(kind: Kind) -> Option<Kind> {
     match kind {
         Kind::Paid(Payer::Run, Rows::Few) => None,
         Kind::Paid(_, Rows::Few) => Some(Kind::Paid(Payer::Run, Rows::Few)),
+        Kind::Paid(Payer::Scattered, Rows::Many) => {
+            Some(Kind::Paid(Payer::Organizations, Rows::Few))
+        }
         Kind::Paid(payer, Rows::Many) => Some(Kind::Paid(payer, Rows::Few)),
         _ => Some(Kind::Relay),
     }

@@ -20,48 +20,62 @@ const RUNS_EACH: i32 = 10;
 const RUNS: i32 = 1_000;
 /// Keys of that one.
 const KEYS: i32 = 100;
+/// One of so many organizations has runs that are called for although they lie scattered.
+const SCATTERED: i32 = 10;
 
+/// Ids as the ledger makes them, of version 7: in the order of time, here of numbers.
+const MAKE_IDS: &str = "CREATE FUNCTION pg_temp.made(nr bigint) RETURNS uuid LANGUAGE sql AS $$ \
+    SELECT (lpad(to_hex(1700000000000 + nr), 12, '0') || '7' || substr(md5(nr::text), 1, 3) \
+        || '8' || substr(md5(nr::text), 4, 15))::uuid $$";
 /// Organizations of numbers from 1 on, with settings.
 const FILL_ORGANIZATIONS: &str = "INSERT INTO organizations (id, name) \
-    SELECT md5('organization/' || o)::uuid, 'benchmark ' || o FROM generate_series(1, $1) o";
+    SELECT pg_temp.made(o), 'benchmark ' || o FROM generate_series(1, $1) o";
 const FILL_SETTINGS: &str = "INSERT INTO organization_settings (organization_id) \
-    SELECT md5('organization/' || o)::uuid FROM generate_series(1, $1) o";
+    SELECT pg_temp.made(o) FROM generate_series(1, $1) o";
 /// Their circuits: what they may spend in a month.
 const FILL_CIRCUITS: &str = "INSERT INTO budgets \
         (organization_id, id, scope, scope_id, unit, \"window\", limit_amount) \
-    SELECT s.organization_id, gen_random_uuid(), 'organization', s.organization_id, 'usd', \
-        'month', 1000000000 FROM organization_settings s";
+    SELECT s.organization_id, pg_temp.made(row_number() OVER (ORDER BY s.organization_id)), \
+        'organization', s.organization_id, 'usd', 'month', 1000000000 \
+    FROM organization_settings s";
 /// Keys of numbers from 1 on, `$2` for each organization, and more for the first.
 const FILL_KEYS: &str = "INSERT INTO inference_keys \
         (organization_id, id, name, secret_hash, prefix) \
-    SELECT md5('organization/' || o)::uuid, md5(format('key/%s/%s', o, n))::uuid, 'key ' || n, \
+    SELECT pg_temp.made(o), pg_temp.made(1000 * o + n), 'key ' || n, \
         sha256(convert_to(format('rg-key-%s-%s', o, n), 'UTF8')), left(format('rg-key-%s', o), 11) \
     FROM generate_series(1, $1) o, generate_series(1, CASE o WHEN 1 THEN $3 ELSE $2 END) n";
 /// The tokens of which each key may use some in a month.
 const FILL_KEY_BUDGETS: &str = "INSERT INTO budgets \
         (organization_id, id, scope, scope_id, unit, \"window\", limit_amount) \
-    SELECT k.organization_id, gen_random_uuid(), 'key', k.id, 'tokens', 'month', \
-        1000000000000000 FROM inference_keys k";
+    SELECT k.organization_id, pg_temp.made(1000000 + row_number() OVER (ORDER BY k.id)), 'key', \
+        k.id, 'tokens', 'month', 1000000000000000 FROM inference_keys k";
 /// The current months of all of them.
 const FILL_MONTHS: &str = "SELECT count(ledger_open_window(b.id)) FROM budgets b \
     WHERE b.\"window\" = 'month' AND b.window_start = '-infinity'";
 /// Runs with a cap in dollars: of numbers from 1 on, in an order that has nothing to do with whose
-/// they are. The organization of number 0 is the default one. `$4`: those of even numbers, or odd.
-const FILL_RUNS: &str = "WITH made AS (INSERT INTO runs (organization_id, id, state, token_hash, \
-            on_cap, require_token, metadata, fingerprint) \
-        SELECT CASE o WHEN 0 THEN '00000000-0000-0000-0000-000000000001' \
-                ELSE md5('organization/' || o)::uuid END, \
-            md5(format('run/%s/%s', o, n))::uuid AS id, 'running', \
+/// they are, and last of all those that calls are made for: `$6` of each of `$5` organizations, and
+/// all of those that have more. The organization of number 0 is the default one. `$4`: those of
+/// even numbers, or odd.
+const FILL_RUNS: &str = "WITH named AS (SELECT o, n, md5(format('run/%s/%s', o, n))::uuid AS id, \
+            o < 2 OR o < 2 + $5 AND n <= $6 AS called \
+        FROM generate_series(0, $1) o, generate_series(1, CASE WHEN o < 2 THEN $3 ELSE $2 END) n \
+        WHERE n % 2 = $4), \
+    ordered AS (SELECT o, n, id, row_number() OVER (ORDER BY called, id) AS nr, \
+            CASE o WHEN 0 THEN '00000000-0000-0000-0000-000000000001' \
+                ELSE pg_temp.made(o) END AS organization_id FROM named), \
+    registered AS (INSERT INTO runs (organization_id, id, state, token_hash, on_cap, \
+            require_token, metadata, fingerprint) \
+        SELECT organization_id, id, 'running', \
             sha256(convert_to(format('rg-run-%s-%s', o, n), 'UTF8')), 'clamp', false, '{}', \
             sha256(convert_to(format('%s/%s', o, n), 'UTF8')) \
-        FROM generate_series(0, $1) o, generate_series(1, CASE WHEN o < 2 THEN $3 ELSE $2 END) n \
-        WHERE n % 2 = $4 ORDER BY id RETURNING organization_id, id) \
+        FROM ordered ORDER BY nr) \
     INSERT INTO budgets (organization_id, id, scope, scope_id, unit, \"window\", limit_amount) \
-    SELECT organization_id, gen_random_uuid(), 'run', id, 'usd', 'lifetime', 1000000 FROM made";
-/// Keys, and runs that they call for.
+    SELECT organization_id, pg_temp.made(2000000 + 2 * nr + $4), 'run', id, 'usd', 'lifetime', \
+        1000000 FROM ordered ORDER BY nr";
+/// Keys, and runs that they call for: those of numbers after `$5` of every `$6`th organization.
 const RUN_IDS: &str = "SELECT format('rg-key-%s-%s', o, 1 + (n - 1) % $3), \
         md5(format('run/%s/%s', o, n))::uuid::text \
-    FROM generate_series($1, $2) o, generate_series(1, $4) n ORDER BY n, o";
+    FROM generate_series($1, $2, $6) o, generate_series($5 + 1, $5 + $4) n ORDER BY n, o";
 
 /// How many there are of what.
 #[derive(Clone, Copy)]
@@ -102,12 +116,18 @@ impl Tenants {
         let (few, many) = (start("few", Rows::Few).await?, start("many", Rows::Many).await?);
         let mut targets = Vec::new();
         for (serve, rows) in [(&few, Rows::Few), (&many, Rows::Many)] {
-            for payer in [Payer::Run, Payer::Organizations, Payer::OneOrganization] {
+            for kind in Kind::PAID {
+                let Kind::Paid(payer, _) = kind else { continue };
+                if kind != Kind::Paid(payer, rows) {
+                    continue;
+                }
                 let credentials = credentials(&serve.database, payer).await?;
-                let (kind, database) = (Kind::Paid(payer, rows), Some(serve.database.clone()));
+                let database = Some(serve.database.clone());
                 targets.push(Target { kind, credentials, database, ..serve.target.clone() });
             }
         }
+        // Those that are held against each other, one after the other.
+        targets.sort_by_key(|target| target.kind);
         Ok(Self { few, many, targets })
     }
 
@@ -141,6 +161,7 @@ async fn fill(database: &str, rows: Rows) -> Result<()> {
     let runs = async |remainder: i32| {
         let mut connection = connect(database).await?;
         let runs = sqlx::query(FILL_RUNS).bind(organizations).bind(runs).bind(RUNS).bind(remainder);
+        let runs = runs.bind(ORGANIZATIONS).bind(RUNS_EACH);
         runs.execute(&mut connection).await.context(FILL_RUNS)?;
         anyhow::Ok(connection.close().await?)
     };
@@ -161,7 +182,8 @@ async fn fill(database: &str, rows: Rows) -> Result<()> {
 /// the audit log, which no call looks at: triggers would take most of the time.
 async fn connect(database: &str) -> Result<PgConnection> {
     let mut connection = PgConnection::connect_with(&connect_options(database)?).await?;
-    for setting in ["SET statement_timeout = 0", "SET session_replication_role = replica"] {
+    let patient = "SET statement_timeout = 0";
+    for setting in [patient, "SET session_replication_role = replica", MAKE_IDS] {
         sqlx::query(setting).execute(&mut connection).await?;
     }
     Ok(connection)
@@ -172,10 +194,16 @@ async fn credentials(database: &str, payer: Payer) -> Result<Vec<Credential>> {
     let (from, to, keys, runs) = match payer {
         Payer::Run => return Ok((1..=RUNS).map(|run| format!("rg-run-0-{run}").into()).collect()),
         Payer::Organizations => (2, ORGANIZATIONS + 1, 1, RUNS_EACH),
+        Payer::Scattered => (2, 1 + ORGANIZATIONS * SCATTERED, 1, RUNS_EACH),
         Payer::OneOrganization => (1, 1, KEYS, RUNS),
+    };
+    let (after, every) = match payer {
+        Payer::Scattered => (RUNS_EACH, SCATTERED),
+        _ => (0, 1),
     };
     let mut connection = PgConnection::connect_with(&connect_options(database)?).await?;
     let asked = sqlx::query_as(RUN_IDS).bind(from).bind(to).bind(keys).bind(runs);
+    let asked = asked.bind(after).bind(every);
     let found: Vec<(String, String)> = asked.fetch_all(&mut connection).await?;
     connection.close().await?;
     if found.len() != crate::contenders::RUNS {

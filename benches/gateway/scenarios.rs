@@ -43,7 +43,7 @@ pub(crate) struct Scenario {
     kinds: &'static [Kind],
     /// How many runs take turns; long requests are kept ready for fewer.
     credentials: usize,
-    /// How long each round takes at most, where enough is seen sooner.
+    /// How long each turn takes at most, where enough is seen sooner.
     most: Duration,
     /// How often a contender has its turn in a round.
     turns: u32,

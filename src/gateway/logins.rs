@@ -34,7 +34,7 @@ use super::{Gateway, unavailable};
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// How long it is remembered that an orchestrator key was good. It is looked up all the same.
 const KEY_REMEMBERED: Duration = Duration::from_secs(3600);
-/// How many comparisons and keys are remembered.
+/// How many of each are remembered.
 const MAX_REMEMBERED: usize = 1_024;
 /// How many passwords are hashed at once: each takes 19 MiB and a processor.
 const MAX_AT_ONCE: usize = 2;
@@ -56,7 +56,35 @@ pub(super) struct Logins {
     addresses: Failures,
     names: Failures,
     key: OnceLock<[u8; 32]>,
-    known: Mutex<HashMap<[u8; 32], Instant>>,
+    /// Passwords that were right, by the digest of the comparison.
+    passwords: Remembered,
+    /// Orchestrator keys that were good, by the hash of their secret. Apart from the passwords, so
+    /// that however many an organization has, no member is forgotten for them.
+    keys: Remembered,
+}
+
+/// What was good, until when that is believed.
+#[derive(Default)]
+struct Remembered(Mutex<HashMap<[u8; 32], Instant>>);
+
+impl Remembered {
+    fn has(&self, what: &[u8; 32], now: Instant) -> bool {
+        self.0.lock().get(what).is_some_and(|until| now < *until)
+    }
+
+    fn add(&self, what: [u8; 32], now: Instant, long: Duration) {
+        let mut known = self.0.lock();
+        if known.len() >= MAX_REMEMBERED {
+            known.retain(|_, until| now < *until);
+        }
+        if known.len() < MAX_REMEMBERED || known.contains_key(&what) {
+            known.insert(what, now + long);
+        }
+    }
+
+    fn forget(&self, what: &[u8; 32]) {
+        self.0.lock().remove(what);
+    }
 }
 
 impl Default for Logins {
@@ -66,7 +94,8 @@ impl Default for Logins {
             addresses: Failures::new(OF_ADDRESS.0, OF_ADDRESS.1),
             names: Failures::new(OF_NAME.0, OF_NAME.1),
             key: OnceLock::new(),
-            known: Mutex::default(),
+            passwords: Remembered::default(),
+            keys: Remembered::default(),
         }
     }
 }
@@ -83,26 +112,6 @@ impl Logins {
         digest.update(Sha256::digest(hash.0.as_bytes()));
         digest.update(Sha256::digest(password.expose_secret().as_bytes()));
         Some(digest.finalize().into())
-    }
-
-    fn remembers(&self, digest: Option<[u8; 32]>, now: Instant) -> bool {
-        let known = self.known.lock();
-        digest.and_then(|digest| known.get(&digest).copied()).is_some_and(|until| now < until)
-    }
-
-    fn remember(&self, digest: Option<[u8; 32]>, now: Instant, long: Duration) {
-        let Some(digest) = digest else { return };
-        let mut known = self.known.lock();
-        if known.len() >= MAX_REMEMBERED {
-            known.retain(|_, until| now < *until);
-        }
-        if known.len() < MAX_REMEMBERED {
-            known.insert(digest, now + long);
-        }
-    }
-
-    fn forget(&self, digest: Option<[u8; 32]>) {
-        digest.and_then(|digest| self.known.lock().remove(&digest));
     }
 }
 
@@ -137,7 +146,7 @@ impl Gateway {
             None => (None, PasswordHash(NOBODY.to_owned())),
         };
         let digest = self.logins.digest(&password, &hash);
-        if self.logins.remembers(digest, now) {
+        if digest.is_some_and(|digest| self.logins.passwords.has(&digest, now)) {
             return Ok(role);
         }
         let (address, whose) = (from.map(household), (organization, name));
@@ -145,7 +154,7 @@ impl Gateway {
         self.logins.names.check(whose, now).map_err(too_many)?;
         let place = self.place().await?;
         // Another request may have brought the same meanwhile.
-        if self.logins.remembers(digest, now) {
+        if digest.is_some_and(|digest| self.logins.passwords.has(&digest, now)) {
             return Ok(role);
         }
         // Taken in one's place, so that no more are out than there are places: a member who asks
@@ -162,7 +171,9 @@ impl Gateway {
         }
         by_address.give_back();
         by_name.give_back();
-        self.logins.remember(digest, now, REMEMBERED);
+        if let Some(digest) = digest {
+            self.logins.passwords.add(digest, now, REMEMBERED);
+        }
         Ok(role)
     }
 
@@ -177,15 +188,14 @@ impl Gateway {
         from: Option<IpAddr>,
     ) -> Result<Option<OrchestratorKey>, Fault> {
         let (address, now) = (from.map(household), Instant::now());
-        let digest = Some(*secret.as_bytes());
-        if !self.logins.remembers(digest, now) {
+        if !self.logins.keys.has(secret.as_bytes(), now) {
             self.logins.addresses.check(address, now).map_err(too_many)?;
         }
         let found = self.ledger.find_orchestrator_key(secret).await.map_err(unavailable)?;
         match found {
-            Some(_) => self.logins.remember(digest, now, KEY_REMEMBERED),
+            Some(_) => self.logins.keys.add(*secret.as_bytes(), now, KEY_REMEMBERED),
             None => {
-                self.logins.forget(digest);
+                self.logins.keys.forget(secret.as_bytes());
                 let _failed = self.logins.addresses.take(address, now);
             }
         }

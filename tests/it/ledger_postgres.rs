@@ -168,12 +168,7 @@ async fn a_lane_that_is_stuck_behind_a_lock_does_not_keep_the_turn() {
         let turn = locked.queue.arrive();
         locked.ledger.admit(locked.ask("0.1"), &turn).await.is_err()
     });
-    let mut onlooker = postgres::connect(&database).await;
-    let waits = "SELECT count(*) FROM pg_stat_activity \
-        WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut onlooker).await.unwrap() == 0 {
-        tokio::task::yield_now().await;
-    }
+    postgres::until_somebody_waits(&database).await;
     let mut asking = tokio::task::JoinSet::new();
     for run in others {
         asking.spawn(async move { run.admit("0.1").await.is_ok() });

@@ -190,7 +190,7 @@ async fn a_step_that_waits_for_a_change_writes_what_the_change_left() {
             step(&mut connection, alive, (&budgets, shared), both).await.unwrap().1
         };
         let changing = async {
-            until_somebody_waits(&database).await;
+            postgres::until_somebody_waits(&database).await;
             operator.execute("COMMIT").await.unwrap();
         };
         let (verdicts, ()) = tokio::join!(asking, changing);
@@ -210,13 +210,4 @@ async fn a_step_that_waits_for_a_change_writes_what_the_change_left() {
         );
     }
     assert_sound(&opened).await;
-}
-
-async fn until_somebody_waits(database: &str) {
-    let mut onlooker = postgres::connect(database).await;
-    let waits = "SELECT count(*) FROM pg_stat_activity \
-        WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut onlooker).await.unwrap() == 0 {
-        tokio::task::yield_now().await;
-    }
 }

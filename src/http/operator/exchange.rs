@@ -73,9 +73,10 @@ impl Exchange {
         Ok(caller)
     }
 
-    /// Reads the body and checks the credential, as [`Exchange::admit`] does. What is too large or
-    /// encoded in an unknown way is refused whoever sends it; what else is wrong with a body only
-    /// its sender may hear. One that may become large is read only if its credential is good.
+    /// Reads the body and checks the credential, as [`Exchange::admit`] does. What its head says is
+    /// too large or encoded in an unknown way is refused whoever sends it; what else is wrong with
+    /// a body only its sender may hear. One that may become large is read only if its credential is
+    /// good.
     pub(super) async fn body(
         &self,
         mut payload: web::Payload,
@@ -98,9 +99,11 @@ impl Exchange {
         }
         match (read, admitted) {
             (Err(fault), _) if fault.code() != Code::InvalidRequest => Err(fault),
-            (read, Some(caller)) => read.map(|body| (caller, Body(body))),
-            (read, None) => {
-                let caller = self.admit(needs).await?;
+            (read, admitted) => {
+                let caller = match admitted {
+                    Some(caller) => caller,
+                    None => self.admit(needs).await?,
+                };
                 read.map(|body| (caller, Body(body)))
             }
         }

@@ -90,3 +90,13 @@ pub async fn connect(url: &str) -> PgConnection {
 pub async fn execute(connection: &mut PgConnection, statements: &str) {
     sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(connection).await.unwrap();
 }
+
+/// Waits until a statement in a database waits for a lock.
+pub async fn until_somebody_waits(database: &str) {
+    let mut onlooker = connect(database).await;
+    let waits = "SELECT count(*) FROM pg_stat_activity \
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut onlooker).await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+}

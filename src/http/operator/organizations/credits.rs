@@ -161,7 +161,6 @@ impl BalanceView {
         let left = balance.limit.saturating_sub(balance.spent).saturating_sub(balance.reserved);
         Self {
             prepaid: standing.is_some(),
-            // Below nothing if a provider took more than a call could cost.
             balance_usd: plain(left),
             credited_usd: plain(balance.limit),
             spent_usd: plain(balance.spent),

@@ -87,12 +87,25 @@ async fn the_credential_comes_before_everything_but_size_and_encoding() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_is_closed_on_a_body_that_does_not_end() {
+    let answered = ask_without_end(TOKEN).await;
+    assert!(answered.starts_with("HTTP/1.1 413 "), "{answered}");
+}
+
+/// What may become large is not read of somebody unknown: that it is too large would tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_may_become_large_is_read_only_of_a_good_credential() {
+    let answered = ask_without_end("nobodys").await;
+    assert!(answered.starts_with("HTTP/1.1 401 "), "{answered}");
+}
+
+/// What is answered, to the end of the connection, to a body that is too large and goes on.
+async fn ask_without_end(credential: &str) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let app = App::new().await;
     let address = app.base.trim_start_matches("http://");
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let head = format!(
-        "POST /runs HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\
+        "POST /runs HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {credential}\r\n\
          transfer-encoding: chunked\r\n\r\n"
     );
     let spaces = " ".repeat(MAX_BODY_BYTES + 1);
@@ -102,7 +115,7 @@ async fn a_connection_is_closed_on_a_body_that_does_not_end() {
     let reading = stream.read_to_string(&mut answered);
     let read = tokio::time::timeout(std::time::Duration::from_secs(10), reading).await;
     read.expect("the connection stays open").unwrap();
-    assert!(answered.starts_with("HTTP/1.1 413 "), "{answered}");
+    answered
 }
 
 #[tokio::test(flavor = "multi_thread")]
